@@ -1,0 +1,1 @@
+"""Probability rasters to road graphs with speed and travel time."""

@@ -1,0 +1,87 @@
+"""Work through many chips inside one job's cores, in processes, with bounded memory and in order."""
+
+import collections
+import ctypes
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+from roadspeed.progress import Progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PR_SET_PDEATHSIG = 1
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "GDAL_NUM_THREADS",
+)
+
+
+def map_ordered(
+    work: Callable[[T], R], items: Iterable[T], total: int, threads: int, what: str, unit: str = "chip"
+) -> Iterator[R]:
+    """Yield `work(item)` for each item, in the items' order, showing progress.
+
+    Strategy: one process a core, each computing on one thread; at most 4 × threads items are in flight, so
+    memory does not grow with the city. With one core, or one item, all happens in this process.
+
+    Args:
+        work: a function at the top level of a module (it is sent by name), or a `functools.partial` of one.
+        items: picklable arguments.
+        total: how many items there are.
+        threads: cores this job may use.
+        what: for the progress line, such as "masks vegas".
+        unit: name of one item.
+
+    Raises:
+        Exception: whatever `work` raises; what is not started then is dropped.
+    """
+    with Progress(what, total, unit) as progress:
+        if min(threads, total) <= 1:
+            for item in items:
+                yield work(item)
+                progress.update()
+            return
+        context = multiprocessing.get_context("forkserver")
+        module = getattr(getattr(work, "func", work), "__module__", "roadspeed")
+        context.set_forkserver_preload([module])
+        saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        try:
+            with ProcessPoolExecutor(min(threads, total), context, initializer=_start_worker) as pool:
+                queue: collections.deque[Future[R]] = collections.deque()
+                rest = iter(items)
+                try:
+                    queue.extend(pool.submit(work, item) for item in itertools.islice(rest, 4 * threads))
+                    while queue:
+                        result = queue.popleft().result()
+                        queue.extend(pool.submit(work, item) for item in itertools.islice(rest, 1))
+                        progress.update()
+                        yield result
+                finally:
+                    pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            for name, value in saved.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Make the worker end with its parent, ignore Ctrl-C (the parent handles it), and compute on one thread."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        import cv2
+    except ImportError:
+        return
+    cv2.setNumThreads(1)

@@ -1,0 +1,1 @@
+"""RGB and checkpoints to georeferenced probability rasters."""

@@ -1,0 +1,86 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log, with rate and remaining time."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOG_EVERY_S = 10.0
+
+
+class Progress:
+    """Count units of work done and tell about it.
+
+    Args:
+        what: what is being done, such as "masks vegas".
+        total: units in all, or None when unknown.
+        unit: name of one unit, such as "chip"; "B" shows sizes in binary multiples.
+        done: units that an earlier run already did; they do not count into the rate.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        self.what, self.total, self.unit, self.done, self.start_done = what, total, unit, done, done
+        self.started = self.told = time.monotonic()
+        self.bar = (
+            tqdm(desc=what, total=total, unit=unit, initial=done, unit_scale=unit == "B", unit_divisor=1024)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def update(self, units: int = 1) -> None:
+        """Add `units` of finished work."""
+        self.done += units
+        if self.bar is not None:
+            self.bar.update(units)
+        elif time.monotonic() - self.told >= LOG_EVERY_S:
+            self.told = time.monotonic()
+            log.info("%s", self.line())
+
+    def line(self) -> str:
+        """Return the state as one line: done of total, rate, remaining time."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        rate = (self.done - self.start_done) / seconds
+        text = f"{self.what}: {self._amount(self.done)}"
+        if self.total is not None:
+            text += f" of {self._amount(self.total)}"
+        text += f", {self._amount(rate)}/s"
+        if self.total is not None and rate > 0 and self.total > self.done:
+            text += f", {_clock((self.total - self.done) / rate)} left"
+        return text
+
+    def _amount(self, value: float) -> str:
+        if self.unit == "B":
+            return f"{tqdm.format_sizeof(value, 'B', 1024)}"
+        return f"{value:.4g} {self.unit}" if isinstance(value, float) else f"{value} {self.unit}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif kind is None:
+            log.info("%s, %s in all", self.line(), _clock(time.monotonic() - self.started))
+
+
+def track(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
+    """Yield `items` while showing progress; see `Progress`."""
+    with Progress(what, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

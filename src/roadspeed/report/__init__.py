@@ -1,0 +1,1 @@
+"""Pictures, maps and the report page of a run."""

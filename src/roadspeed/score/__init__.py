@@ -1,0 +1,1 @@
+"""Road graphs against labels: APLS, TOPO, SP, and the submission table."""

@@ -1,0 +1,1 @@
+"""RGB, speed masks and folds to checkpoints and metrics."""

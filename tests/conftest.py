@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real SpaceNet files; the test is skipped where there is none."""
+    folder = Path(os.environ.get("ROADSPEED_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "vegas_img0").is_dir():
+        pytest.skip(f"real SpaceNet files are absent: set ROADSPEED_REAL_DATA (looked in {folder})")
+    return folder

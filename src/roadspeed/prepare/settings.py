@@ -1,0 +1,65 @@
+"""Settings of the prepare stage: 8-bit stretch, speed masks, folds."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from roadspeed.settings import Settings
+
+
+class StretchSettings(Settings):
+    """How images become three 8-bit bands."""
+
+    method: Literal["city", "chip", "fixed", "none"] = "city"
+    """Where the ranges come from: the whole `city` (no seams between neighbours), each `chip` for itself (as the
+    reference does), `fixed` ranges, or `none` for images that are 8-bit already. With `city`, 8-bit images are
+    passed through unchanged too, since somebody stretched them before."""
+    bands: tuple[int, ...] | None = None
+    """Band numbers from 1 that become red, green and blue. Empty: 5, 3, 2 of an image with 8 bands, else the
+    first three."""
+    percentiles: tuple[float, float] = (2.0, 98.0)
+    """Lower and upper percentile, of the pixels with data, that become 1 and 255."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """For `fixed`: lower and upper pixel value of each of the bands."""
+    min_valid_share: float = Field(default=0.01, ge=0, le=1)
+    """A chip with a smaller share of pixels with data is not used; its row says so."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles {low}, {high} must rise within 0 and 100")
+        if self.bands is not None and (len(self.bands) != 3 or min(self.bands) < 1):
+            raise ValueError(f"bands {list(self.bands)} must be three numbers from 1")
+        if self.method == "fixed" and len(self.ranges) != 3:
+            raise ValueError(
+                f"method 'fixed' needs a lower and upper value for each of 3 bands, found {len(self.ranges)}"
+            )
+        if any(b <= a for a, b in self.ranges):
+            raise ValueError(f"ranges {[list(r) for r in self.ranges]} must each rise")
+        return self
+
+
+class MaskSettings(Settings):
+    """How labels become speed masks."""
+
+    half_width_m: float = Field(default=2.0, gt=0, le=50)
+    """Half the width of a road in the mask, in metres."""
+    width_by_lanes: bool = False
+    """Widen roads by their lanes: half the width is then lanes × lane_width_m / 2, at least half_width_m."""
+    lane_width_m: float = Field(default=3.5, gt=0, le=10)
+    """Width of a lane in metres; only with width_by_lanes."""
+
+
+class FoldSettings(Settings):
+    """How chips are shared out to training and validation."""
+
+    count: int = Field(default=5, ge=2, le=20)
+    """Number of folds; 5 gives 80:20."""
+    method: Literal["blocks", "random"] = "blocks"
+    """`blocks`: neighbouring chips stay together and every fold gets its share of each city's roads; `random`: chip
+    by chip as the reference does, which lets validation see the neighbours of what was trained on."""
+    block_chips: int = Field(default=3, ge=1, le=50)
+    """Side of a block, in chips."""
+    seed: int = 42
+    """Seed; with the chips' names it decides the folds, whatever the order of files."""

@@ -1,0 +1,73 @@
+rule stretch:
+    """Images of one city and split to 8-bit RGB."""
+    input:
+        chips=f"{DATA}/acquire/{{city}}/{{split}}/chips.csv",
+    output:
+        rgb=f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv",
+    log:
+        f"{DATA}/logs/stretch/{{city}}_{{split}}.log",
+    benchmark:
+        f"{DATA}/benchmarks/stretch/{{city}}_{{split}}.tsv"
+    conda:
+        "../../envs/roadspeed.yaml"
+    params:
+        settings=as_json(CONFIG.prepare.stretch),
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        numa_node="auto",
+    shell:
+        PIN + "{PYTHON:q} {SCRIPTS:q}/stretch.py --chips {input.chips:q} --settings {params.settings:q}"
+        " --out {output.rgb:q} --threads {threads}" + TEE
+
+
+rule masks:
+    """Labels of one city and split to speed masks."""
+    input:
+        chips=f"{DATA}/acquire/{{city}}/{{split}}/chips.csv",
+        rgb=f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv",
+    output:
+        masks=f"{DATA}/prepare/{{city}}/{{split}}/masks.csv",
+    log:
+        f"{DATA}/logs/masks/{{city}}_{{split}}.log",
+    benchmark:
+        f"{DATA}/benchmarks/masks/{{city}}_{{split}}.tsv"
+    conda:
+        "../../envs/roadspeed.yaml"
+    params:
+        settings=as_json(CONFIG.prepare.masks),
+        bins=as_json(CONFIG.speed_bins),
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        numa_node="auto",
+    shell:
+        PIN + "{PYTHON:q} {SCRIPTS:q}/masks.py --chips {input.chips:q} --rgb {input.rgb:q}"
+        " --settings {params.settings:q} --bins {params.bins:q} --out {output.masks:q} --threads {threads}" + TEE
+
+
+rule folds:
+    """Labelled chips of all training cities to folds."""
+    input:
+        chips=of_trained(f"{DATA}/acquire/{{city}}/{{split}}/chips.csv"),
+        rgb=of_trained(f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv"),
+        masks=of_trained(f"{DATA}/prepare/{{city}}/{{split}}/masks.csv"),
+    output:
+        folds=f"{RESULTS}/folds.csv",
+    log:
+        f"{RESULTS}/logs/folds.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/folds.tsv"
+    conda:
+        "../../envs/roadspeed.yaml"
+    params:
+        settings=as_json(CONFIG.prepare.folds),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "{PYTHON:q} {SCRIPTS:q}/folds.py --chips {input.chips:q} --rgb {input.rgb:q} --masks {input.masks:q}"
+        " --settings {params.settings:q} --out {output.folds:q}" + TEE

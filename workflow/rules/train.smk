@@ -1,0 +1,29 @@
+rule train:
+    """RGB, masks and folds to the network of one fold."""
+    input:
+        folds=f"{RESULTS}/folds.csv",
+        rgb=of_trained(f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv"),
+        masks=of_trained(f"{DATA}/prepare/{{city}}/{{split}}/masks.csv"),
+    output:
+        model=f"{RESULTS}/train/fold{{fold}}/model.safetensors",
+        settings=f"{RESULTS}/train/fold{{fold}}/model.json",
+        metrics=f"{RESULTS}/train/fold{{fold}}/metrics.csv",
+    log:
+        f"{RESULTS}/logs/train/fold{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/fold{{fold}}.tsv"
+    conda:
+        "../../envs/roadspeed.yaml"
+    params:
+        settings=as_json(CONFIG.train),
+        bins=as_json(CONFIG.speed_bins),
+    threads: 56
+    resources:
+        mem_mb=64000,
+        runtime=2880,
+        numa_node="auto",
+    retries: 1
+    shell:
+        PIN + "{PYTHON:q} {SCRIPTS:q}/train.py --fold {wildcards.fold} --folds {input.folds:q} --rgb {input.rgb:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --bins {params.bins:q}"
+        " --out {output.model:q} --threads {threads}" + TEE

@@ -1,0 +1,34 @@
+"""Train the network of one fold, going on where an interrupted run stopped."""
+
+import argparse
+import sys
+
+from roadspeed.scripting import add_paths, run_script, stage_parser
+from roadspeed.train.fold import train_fold
+from roadspeed.train.settings import TrainSettings
+
+
+def work(args: argparse.Namespace) -> None:
+    train_fold(
+        folds=args.folds,
+        rgb=args.rgb,
+        masks=args.masks,
+        fold=args.fold,
+        folder=args.out.parent,
+        settings=args.settings,
+        bins=args.bins,
+        threads=args.threads,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__, TrainSettings, bins=True)
+    parser.add_argument("--fold", type=int, required=True, help="the fold to validate on; the others are trained on")
+    add_paths(
+        parser,
+        folds="folds.csv",
+        rgb="+rgb.csv of every training city",
+        masks="+masks.csv of the same cities",
+        out="model.safetensors to write; model.json, metrics.csv and tensorboard/ go beside it",
+    )
+    sys.exit(run_script(parser, work))

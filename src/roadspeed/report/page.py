@@ -15,7 +15,7 @@ table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #d0d7de; }
 th { text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 tr.overall { font-weight: 600; } img { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; }
-figcaption { color: #57606a; } code, pre { font-size: .85rem; } 
+figcaption { color: #57606a; } code, pre { font-size: .85rem; }
 pre { overflow: auto; background: #f6f8fa; padding: 1rem; }
 @media (prefers-color-scheme: dark) {
   body { background: #0d1117; color: #e6edf3; } pre { background: #161b22; } figcaption { color: #9198a1; }

@@ -1,0 +1,264 @@
+"""Closing gaps: loose ends led to each other, to a common corner, to the road beside, or to the border.
+
+A join is judged by its length, by how far it turns from the roads it continues, and by the probability along
+it: what the raster still shows of a road makes longer joins acceptable. Cheap joins are made first.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from roadspeed.extract.georef import Frame
+from roadspeed.extract.mosaic import Mosaic
+from roadspeed.extract.network import Network
+from roadspeed.extract.settings import ExtractSettings
+from roadspeed.extract.skeleton import CELL_PX, Skeleton
+
+STEP_M = 0.5
+"""Distance of the points of a join."""
+TIP_M = 2.0
+"""The last metres of a loose end are bent by thinning; its direction is read before them."""
+HEADING_M = 10.0
+"""Length over which the direction of a loose end is read."""
+SIDE_M = 2.5
+"""How far aside two ends of one road may lie, whatever the angle that makes over a short gap."""
+FAN_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
+"""Directions, off straight ahead, in which the road beside is looked for."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """A possible join: its cost (metres, made dearer by turning, cheaper by evidence), ends and path."""
+
+    cost: float
+    ends: tuple[int, ...]
+    path: NDArray[np.float64]
+    """(k, 2) corners of the join, from its first end to its last (or to the road beside)."""
+
+
+class Evidence:
+    """The mean probability near loose ends, looked up at any place in metres of the frame."""
+
+    def __init__(self, skeletons: list[Skeleton], frame: Frame) -> None:
+        rows = np.concatenate([s.cell_rows for s in skeletons]).astype(np.int64)
+        columns = np.concatenate([s.cell_columns for s in skeletons]).astype(np.int64)
+        keys = self._key(rows, columns)
+        self.keys, first = np.unique(keys, return_index=True)
+        self.values = np.concatenate([s.cell_values for s in skeletons])[first] / 255
+        self.frame = frame
+
+    @staticmethod
+    def _key(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (rows + (1 << 30)) * (1 << 32) + columns + (1 << 30)
+
+    def along(self, path: NDArray[np.float64]) -> float:
+        """Return the mean probability along a path, 0 … 1."""
+        if not len(self.keys):
+            return 0.0
+        points = _densify(path, STEP_M * 2)
+        columns = np.floor(points[:, 0] / self.frame.width_m / CELL_PX).astype(np.int64)
+        rows = np.floor(points[:, 1] / self.frame.height_m / CELL_PX).astype(np.int64)
+        keys = self._key(rows, columns)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return float(np.where(self.keys[place] == keys, self.values[place], 0.0).mean())
+
+
+def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settings: ExtractSettings) -> None:
+    """Close the gaps of a network in place: first between loose ends, then from loose ends to the road beside."""
+    evidence = Evidence(skeletons, frame)
+    _connect(network, _between_ends(network, evidence, settings))
+    _connect(network, _to_the_side(network, evidence, settings))
+
+
+def _headings(network: Network, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return unit vectors that point out of the network at loose ends."""
+    at = {}
+    for number, (a, b) in enumerate(network.ends().tolist()):
+        at[a] = (number, False)
+        at[b] = (number, True)
+    headings = np.zeros((len(nodes), 2))
+    for i, node in enumerate(nodes.tolist()):
+        number, last = at[node]
+        line = network.lines[number]
+        points = network.xy[line[::-1] if last else line]
+        along = np.concatenate([[0], np.cumsum(np.sqrt((np.diff(points[:200], axis=0) ** 2).sum(axis=1)))])
+        tip = min(TIP_M, along[-1] / 3)
+        near = points[np.searchsorted(along, tip)]
+        far = points[min(np.searchsorted(along, tip + HEADING_M), len(along) - 1)]
+        vector = near - far
+        headings[i] = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return headings
+
+
+def _between_ends(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
+    nodes = np.flatnonzero(network.degrees() == 1)
+    if len(nodes) < 2:
+        return []
+    headings = _headings(network, nodes)
+    xy = network.xy[nodes]
+    pairs = cKDTree(xy).query_pairs(settings.gap_seen_m, output_type="ndarray")
+    if not len(pairs):
+        return []
+    a, b = pairs.T
+    gap = xy[b] - xy[a]
+    distance = np.maximum(np.sqrt((gap**2).sum(axis=1)), 1e-9)
+    unit = gap / distance[:, None]
+    turn_a = np.degrees(np.arccos(np.clip((headings[a] * unit).sum(axis=1), -1, 1)))
+    turn_b = np.degrees(np.arccos(np.clip(-(headings[b] * unit).sum(axis=1), -1, 1)))
+    allowed = settings.gap_angle_deg + np.degrees(np.arctan2(SIDE_M, distance))
+    straight = np.maximum(turn_a, turn_b) <= allowed
+    bend = np.degrees(np.arccos(np.clip(-(headings[a] * headings[b]).sum(axis=1), -1, 1)))
+    joins = []
+    for i in np.flatnonzero(straight | (bend > 45)).tolist():
+        ends = (int(nodes[a[i]]), int(nodes[b[i]]))
+        if straight[i] and bend[i] <= 2 * settings.gap_angle_deg:
+            path = np.array([xy[a[i]], xy[b[i]]])
+            turn = float(turn_a[i] + turn_b[i]) / 2
+        else:
+            corner = _corner(xy[a[i]], headings[a[i]], xy[b[i]], headings[b[i]], settings.gap_m)
+            if corner is None:
+                continue
+            path = np.array([xy[a[i]], corner, xy[b[i]]])
+            turn = 20.0
+        join = _judge(ends, path, turn, evidence, settings)
+        if join is not None:
+            joins.append(join)
+    return joins
+
+
+def _corner(
+    a: NDArray[np.float64],
+    along_a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    along_b: NDArray[np.float64],
+    reach: float,
+) -> NDArray[np.float64] | None:
+    """Return where two ends meet when both go straight on, if within reach of both."""
+    cross = along_a[0] * along_b[1] - along_a[1] * along_b[0]
+    if abs(cross) < 0.5:
+        return None
+    gap = b - a
+    s = (gap[0] * along_b[1] - gap[1] * along_b[0]) / cross
+    t = (gap[0] * along_a[1] - gap[1] * along_a[0]) / cross
+    if not (0 <= s <= reach and 0 <= t <= reach and s + t <= reach):
+        return None
+    return a + s * along_a
+
+
+def _judge(
+    ends: tuple[int, ...], path: NDArray[np.float64], turn: float, evidence: Evidence, settings: ExtractSettings
+) -> Join | None:
+    """Return the join, or None where it is too long for what speaks for it."""
+    length = float(np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum())
+    seen = evidence.along(path)
+    support = min(1.0, seen / settings.low)
+    longest = settings.gap_m + (settings.gap_seen_m - settings.gap_m) * support
+    if length > longest:
+        return None
+    return Join(length * (1 + turn / 45) * (1.5 - support), ends, path)
+
+
+def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
+    nodes = np.flatnonzero(network.degrees() == 1)
+    if not len(nodes):
+        return []
+    headings = _headings(network, nodes)
+    xy = network.xy[nodes]
+    flat, offsets = network.flat()
+    number = np.repeat(np.arange(len(network.lines)), np.diff(offsets))
+    tree = shapely.STRtree(shapely.linestrings(network.xy[flat], indices=number))
+    lines = tree.geometries
+    joins = []
+    for i, node in enumerate(nodes.tolist()):
+        best: Join | None = None
+        for degrees in FAN_DEG:
+            angle = np.radians(degrees)
+            cosine, sine = np.cos(angle), np.sin(angle)
+            heading = np.array([[cosine, -sine], [sine, cosine]]) @ headings[i]
+            ray = shapely.linestrings([xy[i] + 0.05 * heading, xy[i] + settings.gap_seen_m * heading])
+            hits = tree.query(ray, predicate="intersects")
+            crossings = shapely.get_coordinates(shapely.intersection(lines[hits], ray))
+            if not len(crossings):
+                continue
+            away = np.sqrt(((crossings - xy[i]) ** 2).sum(axis=1))
+            path = np.array([xy[i], crossings[away.argmin()]])
+            join = _judge((node,), path, abs(degrees), evidence, settings)
+            if join is not None and (best is None or join.cost < best.cost):
+                best = join
+        if best is not None:
+            joins.append(best)
+    return joins
+
+
+def _connect(network: Network, joins: list[Join]) -> None:
+    """Make joins, cheapest first, each end once; where a join meets a line or another join they share a node."""
+    joins = sorted(joins, key=lambda join: (join.cost, join.path[0].tolist()))
+    used: set[int] = set()
+    made: list[Join] = []
+    for join in joins:
+        if not used.intersection(join.ends):
+            used.update(join.ends)
+            made.append(join)
+    if not made:
+        return
+    flat, _ = network.flat()
+    tree = cKDTree(network.xy[flat])
+    cuts: list[int] = []
+    for join in made:
+        points = _densify(join.path, STEP_M)
+        if len(join.ends) == 1:
+            last = int(flat[tree.query(points[-1])[1]])
+            cuts.append(last)
+        else:
+            last = join.ends[1]
+        if last == join.ends[0]:
+            continue
+        new = network.add_points(points[1:-1])
+        network.lines.append(np.array([join.ends[0], *new, last]))
+    _cross(network, len(network.lines) - len(made), cuts)
+    network.cut(cuts)
+    network.merge()
+
+
+def _cross(network: Network, first: int, cuts: list[int]) -> None:
+    """Give each two joins that cross a common point, and note it among those to cut at."""
+    joins = range(first, len(network.lines))
+    shapes = [shapely.linestrings(network.xy[network.lines[i]]) for i in joins]
+    tree = shapely.STRtree(shapes)
+    pairs = tree.query(shapes, predicate="crosses").T
+    for i, j in pairs[pairs[:, 0] < pairs[:, 1]].tolist():
+        one, two = network.lines[first + i], network.lines[first + j]
+        distance = ((network.xy[one][:, None] - network.xy[two][None]) ** 2).sum(axis=2)
+        p, q = np.unravel_index(distance.argmin(), distance.shape)
+        if 0 < q < len(two) - 1:
+            two[q] = one[p]
+            cuts.append(int(one[p]))
+
+
+def reach_border(network: Network, mosaic: Mosaic, settings: ExtractSettings) -> None:
+    """Lead loose ends that head out of the data, and are near its border, to the border."""
+    nodes = np.flatnonzero(network.degrees() == 1)
+    if not len(nodes) or settings.border_m == 0:
+        return
+    headings = _headings(network, nodes)
+    steps = np.arange(0, settings.border_m, STEP_M)
+    points = network.xy[nodes][:, None] + steps[None, :, None] * headings[:, None]
+    inside = mosaic.inside(points.reshape(-1, 2)).reshape(len(nodes), -1)
+    for i in np.flatnonzero(~inside.all(axis=1) & inside[:, 0]).tolist():
+        way = points[i, 1 : int(inside[i].argmin())]
+        if len(way):
+            network.lines.append(np.array([nodes[i], *network.add_points(way)]))
+    network.merge()
+
+
+def _densify(path: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Return points along a path at most `step` apart, corners included."""
+    parts = []
+    for start, end in itertools.pairwise(path):
+        count = max(1, int(np.ceil(np.linalg.norm(end - start) / step)))
+        parts.append(start + (end - start) * np.linspace(0, 1, count, endpoint=False)[:, None])
+    return np.concatenate([*parts, path[-1:]])

@@ -1,0 +1,356 @@
+"""Download of large objects: parallel ranges, resume after any kill, checksum while the bytes arrive.
+
+Strategy: the object is cut into ranges; each connection takes the next one and writes its blocks where they belong
+in one sparse file. After each block the range's count of bytes is written to a small journal. Both writes go to the
+kernel, which keeps them when the process is killed, so a resume fetches only what was still in a socket. (After a
+power cut the journal may know more than the disk; the checksum finds that.) A thread follows the front of what is
+complete and feeds the checksum from the page cache. Memory: one block a connection.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import random
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Self
+
+from roadspeed.acquire.checksum import Checksum
+from roadspeed.acquire.settings import AcquireSettings, Tarball
+from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore, TransientError, free_bytes
+from roadspeed.errors import FetchError, RoadspeedError
+from roadspeed.files import fingerprint, locked, write_json
+from roadspeed.progress import Progress
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+GIB = 1 << 30
+HASH_BYTES = 4 * MIB
+STREAM_WINDOW_BYTES = 128 * MIB
+MAX_RESTARTS = 2
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+
+
+class Stopped(Exception):  # noqa: N818
+    """Another thread of the same download failed."""
+
+
+class Journal:
+    """What is on disk of an object: the part file, what it is a part of, and the bytes done of each range."""
+
+    def __init__(self, folder: Path, info: ObjectInfo, range_bytes: int) -> None:
+        self.folder, self.info, self.range_bytes = folder, info, range_bytes
+        self.part, self._head, self._counts = folder / "part", folder / "object.json", folder / "counts"
+        self.done: list[int] = []
+        self._part_fd = self._counts_fd = -1
+
+    def __enter__(self) -> Self:
+        identity = {"url": self.info.url, "size": self.info.size, "version": self.info.version}
+        before = self._before()
+        known = {name: before.get(name) for name in identity}
+        fresh = known != identity or not self.part.exists() or self.info.version is None or not self.info.ranges
+        if fresh and before:
+            log.warning(
+                "%s is %s; its download starts from the beginning",
+                self.info.url,
+                "another object than the one on disk"
+                if known != identity
+                else "on disk in part, but cannot be resumed",
+            )
+        if fresh:
+            self._counts.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
+            write_json(self._head, {**identity, "range_bytes": self.range_bytes})
+        else:
+            self.range_bytes = int(str(before["range_bytes"]))
+        self._part_fd = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666)
+        self._counts_fd = os.open(self._counts, os.O_RDWR | os.O_CREAT, 0o666)
+        os.ftruncate(self._part_fd, self.info.size)
+        self.starts = list(range(0, self.info.size, self.range_bytes))
+        os.ftruncate(self._counts_fd, 8 * len(self.starts))
+        counts = struct.unpack(f"<{len(self.starts)}Q", os.pread(self._counts_fd, 8 * len(self.starts), 0))
+        self.done = [min(count, self.length(i)) for i, count in enumerate(counts)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._part_fd)
+        os.close(self._counts_fd)
+
+    def _before(self) -> dict[str, object]:
+        try:
+            before = json.loads(self._head.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return before if isinstance(before, dict) and isinstance(before.get("range_bytes"), int) else {}
+
+    def length(self, index: int) -> int:
+        """Return the bytes of a range."""
+        return min(self.range_bytes, self.info.size - index * self.range_bytes)
+
+    def add(self, index: int, block: memoryview) -> None:
+        """Write the next block of a range."""
+        place = self.starts[index] + self.done[index]
+        written = 0
+        while written < len(block):
+            written += os.pwrite(self._part_fd, block[written:], place + written)
+        count = self.done[index] + len(block)
+        os.pwrite(self._counts_fd, struct.pack("<Q", count), 8 * index)
+        self.done[index] = count
+
+    def front(self, index: int) -> tuple[int, int]:
+        """Return the first range from `index` on that is not complete, and the bytes before which all is there."""
+        while index < len(self.starts) and self.done[index] == self.length(index):
+            index += 1
+        return index, self.info.size if index == len(self.starts) else self.starts[index] + self.done[index]
+
+    def read(self, buffer: memoryview, place: int) -> int:
+        """Read back bytes that are done."""
+        return os.preadv(self._part_fd, [buffer], place)
+
+    def clear(self) -> None:
+        """Forget all that is on disk."""
+        for path in (self._head, self._counts, self.part):
+            path.unlink(missing_ok=True)
+
+
+def download(store: ObjectStore, tarball: Tarball, target: Path, settings: AcquireSettings) -> None:
+    """Bring an object to disk, whole and verified; `target` appears at the end.
+
+    What a killed run left (in a hidden folder beside) is used when the object is unchanged. An object that is
+    replaced on the way is fetched anew.
+
+    Args:
+        store: where the object is.
+        tarball: its key, and its MD5 and size where they are known.
+        target: the file to make; nothing is done when it exists.
+        settings: connections, range size, attempts.
+
+    Raises:
+        FetchError: the object cannot be fetched, or its bytes are not the expected ones.
+    """
+    work = target.parent / f".{target.name}"
+    with locked(work, f"download of {target.name}"):
+        for restart in range(MAX_RESTARTS + 1):
+            if target.exists():
+                return
+            info = head(store, tarball, settings)
+            if not info.ranges:
+                log.warning(
+                    "%s: the server gives no ranges; one connection is used, and no resume is possible", info.url
+                )
+            size = max(MIB, min(settings.range_mib * MIB, -(-info.size // settings.connections)))
+            with Journal(work, info, size if info.ranges else max(info.size, 1)) as journal:
+                checksum = Checksum(tarball, info)
+                try:
+                    _fetch(store, tarball.key, journal, checksum, settings)
+                except ObjectChangedError as error:
+                    if restart == MAX_RESTARTS:
+                        raise
+                    log.warning("%s", error)
+                    continue
+                try:
+                    checksum.verify()
+                except FetchError:
+                    journal.clear()
+                    raise
+                journal.part.replace(target)
+                journal.clear()
+                return
+
+
+def head(store: ObjectStore, tarball: Tarball, settings: AcquireSettings) -> ObjectInfo:
+    """Ask for an object's size and version, with retries.
+
+    Raises:
+        FetchError: it cannot be reached, or has another size than is known.
+    """
+    attempts = Attempts(settings)
+    while True:
+        try:
+            info = store.head(tarball.key)
+            break
+        except TransientError as error:
+            attempts.failed(error)
+    if tarball.size is not None and info.size != tarball.size:
+        raise FetchError(
+            f"{info.url}: has {info.size} bytes, expected {tarball.size}; the config or the object is wrong"
+        )
+    return info
+
+
+def check_space(folder: Path, need: int, what: str) -> None:
+    """Stop before a disk fills up.
+
+    Raises:
+        RoadspeedError: `folder` has less free space than `need` bytes.
+    """
+    free = free_bytes(folder)
+    log.info("%s: needs about %.1f GiB, %.1f GiB are free", what, need / GIB, free / GIB)
+    if need > free:
+        raise RoadspeedError(
+            f"{folder}: {what} needs about {need / GIB:.1f} GiB, {free / GIB:.1f} GiB are free; make room, or "
+            "move the folder to a larger disk"
+        )
+
+
+class Attempts:
+    """Counts failures in a row, and waits longer after each."""
+
+    def __init__(self, settings: AcquireSettings, stop: threading.Event | None = None) -> None:
+        self.most, self.count, self.stop = settings.attempts, 0, stop or threading.Event()
+
+    def failed(self, error: TransientError, progressed: bool = False) -> None:
+        """Wait before the next try.
+
+        Args:
+            error: what went wrong.
+            progressed: whether bytes came since the last failure; the count then starts again.
+
+        Raises:
+            FetchError: all attempts are used up.
+        """
+        self.count = 1 if progressed else self.count + 1
+        if self.count >= self.most:
+            raise FetchError(
+                f"{error}; gave up after {self.count} attempts, run the command again to go on"
+            ) from error
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.count - 1)) * random.uniform(0.5, 1)  # noqa: S311
+        log.warning("%s; try %d of %d in %.1f s", error, self.count + 1, self.most, pause_s)
+        self.stop.wait(pause_s)
+
+
+def _fetch(store: ObjectStore, key: str, journal: Journal, checksum: Checksum, settings: AcquireSettings) -> None:
+    """Fetch the ranges that are not complete, and checksum the whole."""
+    info = journal.info
+    done = sum(journal.done)
+    if done:
+        log.info("%s: going on at %.2f of %.2f GiB", info.url, done / GIB, info.size / GIB)
+    check_space(journal.folder, info.size - done, f"download of {info.url}")
+    stop = threading.Event()
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(len(journal.starts)):
+        if journal.done[index] < journal.length(index):
+            todo.put(index)
+    lock = threading.Lock()
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                fetch_range(todo.get_nowait())
+
+    def fetch_range(index: int) -> None:
+        attempts = Attempts(settings, stop)
+        stop_at = journal.starts[index] + journal.length(index)
+        while journal.done[index] < journal.length(index):
+            before = journal.done[index]
+            if not info.ranges:
+                journal.done[index] = before = 0
+            try:
+                for block in store.blocks(key, info, journal.starts[index] + before, stop_at):
+                    if stop.is_set():
+                        raise Stopped
+                    journal.add(index, block)
+                    with lock:
+                        progress.update(len(block))
+            except TransientError as error:
+                attempts.failed(error, progressed=journal.done[index] > before)
+
+    with (
+        Progress(f"download {Path(key).name}", info.size, "B", done) as progress,
+        ThreadPoolExecutor(settings.connections + 1) as pool,
+    ):
+        futures = [pool.submit(work) for _ in range(settings.connections)]
+        futures.append(pool.submit(_follow, journal, checksum, stop))
+        try:
+            _wait_all(futures)
+        finally:
+            stop.set()
+
+
+def _wait_all(futures: list["Future[None]"]) -> None:
+    """Wait until all have ended, or raise the first error."""
+    for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+        future.result()
+
+
+def _follow(journal: Journal, checksum: Checksum, stop: threading.Event) -> None:
+    """Feed the checksum with what is complete, in order, until the end."""
+    buffer = memoryview(bytearray(HASH_BYTES))
+    index = place = 0
+    while place < journal.info.size and not stop.is_set():
+        index, front = journal.front(index)
+        # Large bites: each costs the thread switches of Python.
+        if front - place < HASH_BYTES and front < journal.info.size:
+            time.sleep(0.005)
+            continue
+        while place < front and not stop.is_set():
+            count = journal.read(buffer[: min(HASH_BYTES, front - place)], place)
+            checksum.update(buffer[:count])
+            place += count
+
+
+def stream(store: ObjectStore, key: str, info: ObjectInfo, settings: AcquireSettings) -> Iterator[memoryview]:
+    """Yield an object's bytes in order, fetched by parallel ranges, without a file.
+
+    Memory: at most STREAM_WINDOW_BYTES of ranges that wait for their turn.
+
+    Raises:
+        FetchError: the object cannot be fetched to its end, or was replaced on the way.
+    """
+    size = max(MIB, min(settings.range_mib * MIB, STREAM_WINDOW_BYTES // (settings.connections + 1)))
+    stop = threading.Event()
+
+    def fetch(start: int, stop_at: int) -> bytearray:
+        attempts = Attempts(settings, stop)
+        found = bytearray(stop_at - start)
+        filled = 0
+        while filled < len(found):
+            before = filled
+            try:
+                for block in store.blocks(key, info, start + filled, stop_at):
+                    if stop.is_set():
+                        raise Stopped
+                    found[filled : filled + len(block)] = block
+                    filled += len(block)
+            except TransientError as error:
+                attempts.failed(error, progressed=filled > before)
+        return found
+
+    if not info.ranges:
+        yield from store.blocks(key, info, 0, info.size)
+        return
+    with (
+        Progress(f"download {Path(key).name}", info.size, "B") as progress,
+        ThreadPoolExecutor(settings.connections) as pool,
+    ):
+        ahead: deque[Future[bytearray]] = deque()
+        try:
+            for start in range(0, info.size, size):
+                ahead.append(pool.submit(fetch, start, min(start + size, info.size)))
+                if len(ahead) > settings.connections:
+                    yield memoryview(_take(ahead, progress))
+            while ahead:
+                yield memoryview(_take(ahead, progress))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _take(ahead: "deque[Future[bytearray]]", progress: Progress) -> bytearray:
+    found = ahead.popleft().result()
+    progress.update(len(found))
+    return found
+
+
+def identity(tarball: Tarball, info: ObjectInfo) -> str:
+    """Return a fingerprint of the very bytes that a key stands for."""
+    return fingerprint(tarball.key, tarball.md5, info.size, info.version)

@@ -1,0 +1,191 @@
+"""Training one fold from the tables of the prepare stage to a finished checkpoint."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from roadspeed.files import file_stamp, fingerprint, locked, provenance, write_json, write_table
+from roadspeed.host.engine import choose_engine
+from roadspeed.speedbins import SpeedBins
+from roadspeed.train.checkpoint import save_checkpoint
+from roadspeed.train.chips import LabelledChip, index_chips, read_fold_chips, split_fold
+from roadspeed.train.crops import CropSource
+from roadspeed.train.loader import CropLoader, bound_gdal_cache, split_threads
+from roadspeed.train.loop import Progressed, Trainer, finished_training, run_training
+from roadspeed.train.losses import RoadLoss
+from roadspeed.train.model import ModelSettings, build_model, normalisation
+from roadspeed.train.settings import TrainSettings
+from roadspeed.train.validate import Scores, read_labelled, validate
+
+log = logging.getLogger(__name__)
+
+STATE = ".state"
+NEUTRAL = {"engine", "loader_workers", "precision"}
+"""Settings that say how to compute, not what: a training may go on when they change."""
+
+
+def train_fold(
+    folds: Path,
+    rgb: Sequence[Path],
+    masks: Sequence[Path],
+    fold: int,
+    folder: Path,
+    settings: TrainSettings,
+    bins: SpeedBins,
+    threads: int = 1,
+) -> None:
+    """Train a network on all chips but those of one fold, and validate it on that one's.
+
+    Writes into `folder`: model.safetensors (best epoch, with architecture, normalisation and bins), metrics.csv
+    and tensorboard/ after each epoch, and model.json (settings, score, engine, versions) last. The state after
+    the last finished epoch is kept in the hidden folder .state; an interrupted training goes on from there if
+    settings and inputs are the same, and starts afresh if not.
+
+    Args:
+        folds: table of the folds: city, split, chip_id, fold.
+        rgb: tables of the images, one a city and split.
+        masks: tables of the masks, likewise.
+        fold: the fold to validate on.
+        folder: where the results go.
+        settings: of the training.
+        bins: the speed bins the masks were made with.
+        threads: cores to use, by the network and by loading together.
+
+    Raises:
+        InputError: a table, image, mask or file of weights cannot be used.
+        TrainingError: there is nothing to train or validate on, or the loss is not finite.
+    """
+    with locked(folder, f"training of fold {fold}"):
+        bound_gdal_cache()
+        train_chips, validation_chips = split_fold(read_fold_chips(folds, rgb, masks), fold)
+        log.info("fold %d: %d training, %d validation chips", fold, len(train_chips), len(validation_chips))
+        state_folder = _state_folder(folder, _identity(train_chips, validation_chips, fold, settings, bins))
+        mean, std = normalisation(settings.bands)
+        architecture = ModelSettings(
+            encoder=settings.encoder,
+            decoder_channels=settings.decoder_channels,
+            decoder_batch_norm=settings.decoder_batch_norm,
+            bands=settings.bands,
+            outputs=bins.bands,
+            mean=mean,
+            std=std,
+        )
+        names = channel_names(bins)
+        earlier = finished_training(state_folder, settings)
+        network_threads, workers = split_threads(threads, settings.loader_workers)
+        engine = choose_engine(settings.engine, settings.precision, network_threads)
+        if earlier is not None:
+            done, best = earlier
+            log.info("fold %d is trained already (%d epochs): writing its results", fold, done.epochs)
+            _write_metrics(folder, done.rows)
+        else:
+            model = build_model(architecture, settings.weights, settings.seed)
+            loss = RoadLoss(settings.loss, bins.bands)
+            trainer = Trainer(model, loss, settings, engine)
+            source = CropSource(train_chips, index_chips(train_chips, bins, settings.bands, threads), settings, bins)
+
+            def score(candidate: nn.Module) -> Scores:
+                return validate(candidate, read_labelled(validation_chips, settings.bands, bins), loss, engine)
+
+            with CropLoader(source, settings.batch, workers, network_threads) as loader:
+                done, best = run_training(
+                    trainer, loader, score, state_folder, lambda rows: _write_metrics(folder, rows), names
+                )
+        save_checkpoint(folder / "model.safetensors", load_file(best), architecture, bins, fold)
+        _write_model_record(folder, done, settings, architecture, bins, fold, engine.record())
+
+
+def channel_names(bins: SpeedBins) -> list[str]:
+    """Return a name a channel: the speed each bin stands for, then `roads`."""
+    return [*(f"{value:g}mph" for value in bins.value_mph), "roads"]
+
+
+def _identity(
+    train: Sequence[LabelledChip],
+    validation: Sequence[LabelledChip],
+    fold: int,
+    settings: TrainSettings,
+    bins: SpeedBins,
+) -> dict[str, Any]:
+    """Return all that decides how a training goes, as plain values."""
+
+    def stamps(chips: Sequence[LabelledChip]) -> str:
+        return fingerprint([[chip.chip_id, file_stamp(chip.image), file_stamp(chip.mask)] for chip in chips])
+
+    return {
+        "fold": fold,
+        "training chips": stamps(train),
+        "validation chips": stamps(validation),
+        **{key: value for key, value in settings.model_dump(mode="json").items() if key not in NEUTRAL},
+        "bins": bins.model_dump(mode="json"),
+    }
+
+
+def _state_folder(folder: Path, identity: dict[str, Any]) -> Path:
+    """Return the folder of this training's state, saying how it differs from the last one where it starts afresh."""
+    state = folder / STATE
+    own = state / fingerprint(identity)
+    if not own.is_dir():
+        others = sorted(state.glob("*/identity.json"), key=lambda path: path.stat().st_mtime)
+        if others:
+            last = json.loads(others[-1].read_text(encoding="utf-8"))
+            keys = sorted(key for key in {*last, *identity} if last.get(key) != identity.get(key))
+            changes = "; ".join(f"{key}: {_short(last.get(key))} → {_short(identity.get(key))}" for key in keys)
+            log.warning("training starts afresh, since it differs from the one in %s: %s", others[-1].parent, changes)
+        write_json(own / "identity.json", identity)
+    return own
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _write_metrics(folder: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write the table of metrics and TensorBoard's events, both anew from all epochs: no doubles after a kill."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    if not rows:
+        return
+    write_table(folder / "metrics.csv", list(rows[0]), [{k: f"{v:.6g}" for k, v in row.items()} for row in rows])
+    events = folder / "tensorboard"
+    shutil.rmtree(events, ignore_errors=True)
+    with SummaryWriter(str(events)) as writer:
+        for row in rows:
+            for key, value in row.items():
+                tag = key.replace("_", "/", 1) if key.startswith(("f1_", "iou_")) else key
+                if key != "epoch" and value == value:
+                    writer.add_scalar(tag, value, int(row["epoch"]))
+
+
+def _write_model_record(
+    folder: Path,
+    done: Progressed,
+    settings: TrainSettings,
+    architecture: ModelSettings,
+    bins: SpeedBins,
+    fold: int,
+    engine: dict[str, str],
+) -> None:
+    best = done.rows[done.best_epoch - 1]
+    record = provenance(
+        settings.model_dump(mode="json"),
+        model=architecture.model_dump(mode="json"),
+        bins=bins.model_dump(mode="json"),
+        fold=fold,
+        engine=engine,
+        epochs=done.epochs,
+        stopped_early=done.stopped,
+        best_epoch=done.best_epoch,
+        best={key: None if value != value else value for key, value in best.items()},
+        train_seconds=round(sum(row["seconds"] for row in done.rows), 1),
+        written=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    )
+    write_json(folder / "model.json", record)

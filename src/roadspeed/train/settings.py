@@ -1,0 +1,121 @@
+"""Settings of the train stage."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from roadspeed.settings import Settings
+
+
+class AugmentSettings(Settings):
+    """How a crop is changed before the network sees it; image and mask always together."""
+
+    flips: bool = True
+    """Flip and transpose at random (the eight symmetries of the square)."""
+    rotate_deg: float = Field(default=45.0, ge=0, le=180)
+    """Largest rotation either way, in degrees."""
+    scale: float = Field(default=0.15, ge=0, lt=0.9)
+    """Largest change of scale: 0.15 draws from 0.85 to 1.15."""
+    warp_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of crops that are rotated and scaled at all; the others keep their pixels as they are."""
+    brightness: float = Field(default=0.25, ge=0, le=1)
+    """Largest shift of brightness, as a share of the full range."""
+    contrast: float = Field(default=0.3, ge=0, lt=1)
+    """Largest change of contrast: 0.3 draws factors from 0.7 to 1.3."""
+    band_gain: float = Field(default=0.15, ge=0, lt=1)
+    """Largest change of each band's gain by itself: another soil, haze or sensor."""
+    saturation: float = Field(default=0.3, ge=0, le=1)
+    """Largest change of saturation of three-band images: 0.3 draws factors from 0.7 to 1.3."""
+    colour_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of crops whose colours are changed."""
+
+
+class LossSettings(Settings):
+    """What training minimises: focal and soft Dice, weighted, over the speed bins and all roads."""
+
+    variant: Literal["per_channel", "reference"] = "per_channel"
+    """`per_channel`: Dice of each channel by itself, so that rare speeds count. `reference`: CRESI's, one Dice
+    over all channels at once."""
+    focal_weight: float = Field(default=0.75, ge=0)
+    """Weight of the focal loss."""
+    dice_weight: float = Field(default=0.25, ge=0)
+    """Weight of the soft Dice loss."""
+    focal_gamma: float = Field(default=1.0, ge=0, le=5)
+    """How much the focal loss leaves out pixels that are already right; 0 is plain cross-entropy, CRESI has 2."""
+    road_weight: float = Field(default=3.0, gt=0)
+    """Weight of the channel of all roads beside 1 for each speed bin (`per_channel` only)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.focal_weight + self.dice_weight <= 0:
+            raise ValueError("focal_weight and dice_weight are both 0; one must be above")
+        return self
+
+
+class TrainSettings(Settings):
+    """Settings of training one fold."""
+
+    engine: Literal["auto", "ipex", "native"] = "auto"
+    """What runs the network: IPEX, stock PyTorch, or IPEX where it imports."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Precision of the heavy operators; `auto` is BF16 where the CPU multiplies it natively."""
+    encoder: str = "resnet34"
+    """Encoder of the U-Net: a timm model's name."""
+    weights: str = "imagenet"
+    """Where the encoder starts: `imagenet` (downloaded by timm), `random`, or a file: safetensors or a PyTorch
+    state dict, of the encoder or of a whole earlier checkpoint of roadspeed."""
+    decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    """Channels of the decoder's five steps, from coarse to fine."""
+    decoder_batch_norm: bool = True
+    """Batch norm in the decoder; the reference has none and learns slower from random weights."""
+    bands: int = Field(default=3, ge=1, le=16)
+    """Bands of the images; 8 are taken as WorldView's PS-MS, whose bands 5, 3, 2 are red, green, blue."""
+    crop_px: int = Field(default=512, ge=32, multiple_of=32)
+    """Side of the training crops in pixels."""
+    crops_per_chip: int = Field(default=8, ge=1)
+    """Crops of each training chip in an epoch."""
+    rare_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of crops placed on a pixel of a speed bin drawn so that rare bins come up more often."""
+    batch: int = Field(default=8, ge=1)
+    """Crops in a batch."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are added up before a step of the optimizer."""
+    epochs: int = Field(default=50, ge=1)
+    """Passes over the training chips."""
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better score after which training stops; 0 never stops early."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """AdamW, or Adam as the reference has."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate. 1e-3 suits batch norm and random weights; the reference's is 1e-4."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Weight decay (AdamW's decoupled one)."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up: to zero along a cosine, in steps, or not at all."""
+    warmup_epochs: float = Field(default=0.5, ge=0)
+    """Epochs in which the learning rate rises from zero."""
+    step_epochs: tuple[int, ...] = (20, 25)
+    """Epochs at whose start the `step` schedule multiplies the learning rate."""
+    step_factor: float = Field(default=0.2, gt=0, le=1)
+    """Factor of each of those steps."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Largest norm of the gradients; longer ones are shortened to it. 0 does not clip."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay a step of the running mean of the weights that is validated and kept; 0 keeps the weights themselves."""
+    best_by: Literal["loss", "dice"] = "dice"
+    """What the best epoch is chosen by on the validation chips: least loss or highest Dice."""
+    loss: LossSettings = LossSettings()
+    """The loss."""
+    augment: AugmentSettings = AugmentSettings()
+    """Augmentation."""
+    seed: int = Field(default=42, ge=0)
+    """Seed of weights, crops and augmentation."""
+    loader_workers: int | None = Field(default=None, ge=0)
+    """Processes that read crops, out of the job's threads; the network gets the rest. Empty chooses: none below
+    8 threads (the network's own threads read between steps), then one in eight."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.decoder_channels) != 5:
+            raise ValueError(f"{len(self.decoder_channels)} decoder_channels; five are needed")
+        return self

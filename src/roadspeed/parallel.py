@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
+from roadspeed.host.cpus import use_own_cpus
 from roadspeed.progress import Progress
 
 T = TypeVar("T")
@@ -77,9 +78,10 @@ def map_ordered(
 
 
 def _start_worker() -> None:
-    """Make the worker end with its parent, ignore Ctrl-C (the parent handles it), and compute on one thread."""
+    """Make the worker end with its parent, leave Ctrl-C to it, and compute on one thread on any core of the job."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_own_cpus()
     try:
         import cv2
     except ImportError:

@@ -1,10 +1,10 @@
 """What the workflow's scripts share: their common options and their frame."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from roadspeed.host.cpus import own_cpus
 from roadspeed.logs import run_main, setup_logging
 from roadspeed.settings import Settings
 from roadspeed.speedbins import SpeedBins
@@ -21,7 +21,7 @@ def stage_parser(
         bins: whether the stage needs the speed bins (`--bins`, JSON).
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores to use")
+    parser.add_argument("--threads", type=int, default=len(own_cpus()), help="cores to use")
     if settings is not None:
         parser.add_argument("--settings", default="{}", help="settings of the stage as JSON; defaults otherwise")
         parser.set_defaults(settings_type=settings)
@@ -33,6 +33,8 @@ def stage_parser(
 def run_script(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None]) -> int:
     """Parse the command line, read the JSON options into typed settings, run `work`; return the exit code."""
     args = parser.parse_args()
+    # Snakemake accepts more cores than the computer has; the launcher grants those that exist.
+    args.threads = min(args.threads, len(own_cpus()))
     setup_logging()
 
     def run() -> None:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from roadspeed.errors import HostError, InputError
+from roadspeed.host.cpus import CPUS_VARIABLE
 from roadspeed.host.leases import LEASE_VARIABLE, LeaseTable, inherited_chain, lease_folder
 from roadspeed.host.memory import bind_memory, nodes_to_bind
 from roadspeed.host.plan import Request, choose, cpus_of, nodes_of
 from roadspeed.host.preload import preloads
-from roadspeed.host.topology import Topology, format_cpu_list, parse_cpu_list
+from roadspeed.host.topology import Topology, format_cpu_list
 
 log = logging.getLogger(__name__)
 
-CPUS_VARIABLE = "ROADSPEED_CPUS"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -133,22 +133,6 @@ def find_program(name: str) -> str:
     if files:
         raise InputError(f"{files[0]} is not executable; put its interpreter before it, such as python {files[0]}")
     raise InputError(f"command not found: {name}")
-
-
-def own_cpus() -> list[int]:
-    """Return the CPUs that this job may use, also when OpenMP has bound the calling thread to one of them.
-
-    Intel OpenMP binds the main thread to one core at its first parallel region; processes and threads started
-    from it afterwards would all share that core, and `os.sched_getaffinity` tells of it alone.
-    """
-    current = os.sched_getaffinity(0)
-    leased = set(parse_cpu_list(os.environ.get(CPUS_VARIABLE, "")))
-    return sorted(leased if current <= leased else current)
-
-
-def use_own_cpus() -> None:
-    """Let the calling thread, and what it starts, run on all CPUs of the job: first thing in a worker process."""
-    os.sched_setaffinity(0, own_cpus())
 
 
 def _set_affinity(cpus: Sequence[int]) -> None:

@@ -19,6 +19,9 @@ from roadspeed.geo import lengths_m
 from roadspeed.raster import Grid
 from roadspeed.speedbins import SpeedBins
 
+FORK_M = 3.0
+"""Thinning splits the end of a road towards its two corners; such branches are no longer than half its width."""
+
 
 def extract_raster(
     pixels: NDArray[np.uint8],
@@ -85,9 +88,9 @@ def build_graph(
     network = trace(rows, columns, frame.metres(rows, columns), values[order].astype(np.float32))
     if not network.lines:
         return empty_graph()
-    prune_spurs(network, settings.spur_m / 3, _leaving(network, mosaic))
-    close_gaps(network, skeletons, frame, settings)
+    prune_spurs(network, FORK_M, np.zeros(len(network.xy), bool), forks=True)
     reach_border(network, mosaic, settings)
+    close_gaps(network, skeletons, frame, settings)
     prune_spurs(network, settings.spur_m, _leaving(network, mosaic))
     contract_clusters(network, settings.cluster_m)
     network.merge()

@@ -55,16 +55,19 @@ class Evidence:
     def _key(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
         return (rows + (1 << 30)) * (1 << 32) + columns + (1 << 30)
 
-    def along(self, path: NDArray[np.float64]) -> float:
-        """Return the mean probability along a path, 0 … 1."""
+    def unseen_m(self, path: NDArray[np.float64], below: float) -> float:
+        """Return how many metres of a path have a probability lower than `below` (0 … 1)."""
+        points = _densify(path, STEP_M)
+        middle = (points[1:] + points[:-1]) / 2
+        step = np.sqrt((np.diff(points, axis=0) ** 2).sum(axis=1))
         if not len(self.keys):
-            return 0.0
-        points = _densify(path, STEP_M * 2)
-        columns = np.floor(points[:, 0] / self.frame.width_m / CELL_PX).astype(np.int64)
-        rows = np.floor(points[:, 1] / self.frame.height_m / CELL_PX).astype(np.int64)
+            return float(step.sum())
+        columns = np.floor(middle[:, 0] / self.frame.width_m / CELL_PX).astype(np.int64)
+        rows = np.floor(middle[:, 1] / self.frame.height_m / CELL_PX).astype(np.int64)
         keys = self._key(rows, columns)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return float(np.where(self.keys[place] == keys, self.values[place], 0.0).mean())
+        seen = (self.keys[place] == keys) & (self.values[place] >= below)
+        return float(step[~seen].sum())
 
 
 def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settings: ExtractSettings) -> None:
@@ -100,7 +103,7 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
         return []
     headings = _headings(network, nodes)
     xy = network.xy[nodes]
-    pairs = cKDTree(xy).query_pairs(settings.gap_seen_m, output_type="ndarray")
+    pairs = cKDTree(xy).query_pairs(settings.reach_m, output_type="ndarray")
     if not len(pairs):
         return []
     a, b = pairs.T
@@ -154,12 +157,10 @@ def _judge(
 ) -> Join | None:
     """Return the join, or None where it is too long for what speaks for it."""
     length = float(np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum())
-    seen = evidence.along(path)
-    support = min(1.0, seen / settings.low)
-    longest = settings.gap_m + (settings.gap_seen_m - settings.gap_m) * support
-    if length > longest:
+    unseen = evidence.unseen_m(path, settings.low / 2)
+    if unseen > (settings.gap_m if len(ends) == 2 else settings.side_m):
         return None
-    return Join(length * (1 + turn / 45) * (1.5 - support), ends, path)
+    return Join((unseen + length / 4) * (1 + turn / 45), ends, path)
 
 
 def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
@@ -179,7 +180,7 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
             angle = np.radians(degrees)
             cosine, sine = np.cos(angle), np.sin(angle)
             heading = np.array([[cosine, -sine], [sine, cosine]]) @ headings[i]
-            ray = shapely.linestrings([xy[i] + 0.05 * heading, xy[i] + settings.gap_seen_m * heading])
+            ray = shapely.linestrings([xy[i] + 0.05 * heading, xy[i] + settings.reach_m * heading])
             hits = tree.query(ray, predicate="intersects")
             crossings = shapely.get_coordinates(shapely.intersection(lines[hits], ray))
             if not len(crossings):

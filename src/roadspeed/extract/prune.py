@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from roadspeed.extract.network import Network
 
 
-def prune_spurs(network: Network, shorter_m: float, kept: NDArray[np.bool_], rounds: int = 4) -> None:
+def prune_spurs(network: Network, shorter_m: float, kept: NDArray[np.bool_], rounds: int = 4, forks: bool = False) -> None:
     """Remove dead ends shorter than `shorter_m`, then join what two lines are left of a junction.
 
     Where all but one line at a junction are such dead ends, the longest of them stays: it is the road's end.
@@ -18,6 +18,8 @@ def prune_spurs(network: Network, shorter_m: float, kept: NDArray[np.bool_], rou
         shorter_m: length in metres.
         kept: (points,) ends that are no dead ends: where a road leaves the data.
         rounds: how often at most; each sees what the one before left.
+        forks: also remove a road's end where it is nothing but such dead ends: the fork that thinning leaves
+            there.
     """
     for _ in range(rounds):
         ends, lengths, degrees = network.ends(), network.lengths(), network.degrees()
@@ -32,7 +34,8 @@ def prune_spurs(network: Network, shorter_m: float, kept: NDArray[np.bool_], rou
         longest = np.ones(len(order), bool)
         longest[1:] = foot[order][1:] != foot[order][:-1]
         stays = order[longest & (degrees[foot[order]] - spurs_at[foot[order]] < 2)]
-        spur[stays] = False
+        if not forks:
+            spur[stays] = False
         if not spur.any():
             break
         network.keep(~spur)

@@ -12,6 +12,11 @@ class ExtractSettings(Settings):
     """Standard deviation of the Gaussian that smooths the road probability before thresholding."""
     low: float = Field(default=0.2, gt=0, lt=1)
     """Smoothed probability above which a pixel may be road."""
+    relative: float = Field(default=0.5, ge=0, lt=1)
+    """A road pixel has at least this share of the highest smoothed probability around it: a road that the raster
+    shows blurred is then no wider than a sharp one, and what lies beside it does not count."""
+    around_m: float = Field(default=2.5, ge=0, le=20)
+    """Half side of the square in which that highest probability is looked for: half the width of a usual road."""
     high: float = Field(default=0.4, gt=0, le=1)
     """Smoothed probability that a connected piece of network must reach somewhere, else it is noise."""
     hole_m: float = Field(default=6.0, ge=0, le=30)
@@ -22,10 +27,12 @@ class ExtractSettings(Settings):
     """Junctions linked by a piece shorter than this become one."""
     spur_m: float = Field(default=9.0, ge=0, le=60)
     """Dead ends shorter than this, measured from the junction, are removed."""
-    gap_m: float = Field(default=15.0, ge=0, le=60)
-    """Gaps up to this length are closed when only direction speaks for it."""
-    gap_seen_m: float = Field(default=30.0, ge=0, le=60)
-    """Gaps up to this length are closed when the probability between the ends supports it."""
+    gap_m: float = Field(default=13.0, ge=0, le=60)
+    """Two loose ends that head for each other are joined when at most so much between them shows no road."""
+    side_m: float = Field(default=7.5, ge=0, le=60)
+    """A loose end is led to the road beside when at most so much between them shows no road."""
+    reach_m: float = Field(default=30.0, ge=0, le=60)
+    """Longest join, however well the probability along it (half of `low` at least) supports it."""
     gap_angle_deg: float = Field(default=35.0, ge=0, le=90)
     """Largest angle between a gap and the road that ends at it."""
     border_m: float = Field(default=8.0, ge=0, le=60)

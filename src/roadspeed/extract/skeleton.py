@@ -46,7 +46,7 @@ def halo_px(settings: ExtractSettings, pixel_m: float) -> int:
     """Margin a window needs around its core, in pixels (a multiple of CELL_PX)."""
     radius = radius_px(settings, pixel_m)
     local = 4 * settings.smooth_m / pixel_m + settings.hole_m / pixel_m + 2 * radius + 2 * (radius + 2)
-    ends = (settings.gap_seen_m + settings.spur_m) / pixel_m
+    ends = (settings.reach_m + settings.spur_m) / pixel_m
     return int(np.ceil(max(local, ends) / CELL_PX) + 1) * CELL_PX
 
 
@@ -68,9 +68,11 @@ def extract_skeleton(
     probability = mosaic.read([band_count], top, left, *shape)[0]
     smooth = smooth_probability(probability, mosaic.frame.width_m, mosaic.frame.height_m, settings)
     mask = road_mask(smooth, pixel_m, settings)
+    covered = mosaic.covered(top, left, *shape)
+    if not covered.all():
+        mask &= covered
     thin(mask, radius_px(settings, pixel_m) + 2)
     core = mask[halo : halo + height, halo : halo + width]
-    core &= mosaic.covered(row, column, height, width)
     rows, columns = (index.astype(np.int32) for index in np.nonzero(core))
     bins = np.zeros((len(rows), band_count - 1), np.float32)
     if len(rows) and band_count > 1:
@@ -106,6 +108,10 @@ def smooth_probability(
 def road_mask(smooth: NDArray[np.uint8], pixel_m: float, settings: ExtractSettings) -> NDArray[np.uint8]:
     """Return 1 where the smoothed probability is road: small holes filled, areas wider than a road left out."""
     mask = (smooth >= max(1, round(settings.low * 255))).astype(np.uint8)
+    if settings.relative > 0:
+        side = 2 * round(settings.around_m / pixel_m) + 1
+        highest = cv2.dilate(smooth, np.ones((side, side), np.uint8))
+        mask &= smooth >= cv2.convertScaleAbs(highest, alpha=settings.relative)
     side = round(settings.hole_m / pixel_m)
     if side > 0:
         _fill_holes(mask, side)
@@ -238,7 +244,7 @@ def _cells_near_ends(
     """Return rows, columns and mean probability of the cells around the ends of the core's skeleton."""
     height, width = (size // CELL_PX for size in probability.shape)
     near = np.zeros((height, width), bool)
-    reach = int(np.ceil((settings.gap_seen_m + settings.spur_m) / pixel_m))
+    reach = int(np.ceil((settings.reach_m + settings.spur_m) / pixel_m))
     for end in np.argwhere(_loose_ends(core)) + halo:
         (top, left), (bottom, right) = np.maximum(end - reach, 0) // CELL_PX, (end + reach) // CELL_PX + 1
         near[top:bottom, left:right] = True

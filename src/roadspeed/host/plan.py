@@ -1,7 +1,7 @@
 """Which cores a job gets: pure functions from a topology and the free cores to a choice.
 
 Rules. A job that fits a node gets cores of one node: the named one, or (auto) the one with the most free cores.
-Only a job larger than every node spills over nodes, those of one socket first. A job larger than the machine gets
+Only a job larger than every node spills over nodes, those of the freest socket first. A job larger than the machine gets
 all of it. A job that waits keeps the free cores it is waiting to complete, so later jobs cannot starve it: a
 waiter named to a node keeps that node's; an auto waiter keeps those of the node nearest to having enough, whose
 free cores then only grow in number, until it is served.
@@ -75,9 +75,11 @@ def choose(request: Request, free: Collection[int]) -> tuple[int, ...] | None:
     if not request.spill:
         best = places[0]
         return best.cores[: request.threads] if len(best.cores) >= request.threads else None
-    first_socket = places[0].socket
-    near_first = sorted(places, key=lambda place: place.socket != first_socket)
-    cores = [core for place in near_first for core in place.cores]
+    on_socket: dict[int, int] = {}
+    for place in places:
+        on_socket[place.socket] = on_socket.get(place.socket, 0) + len(place.cores)
+    by_socket = sorted(places, key=lambda place: (-on_socket[place.socket], place.socket))
+    cores = [core for place in by_socket for core in place.cores]
     return tuple(sorted(cores[: request.threads])) if len(cores) >= request.threads else None
 
 

@@ -1,10 +1,10 @@
 """Which cores a job gets: pure functions from a topology and the free cores to a choice.
 
 Rules. A job that fits a node gets cores of one node: the named one, or (auto) the one with the most free cores.
-Only a job larger than every node spills over nodes, those of the freest socket first. A job larger than the machine gets
-all of it. A job that waits keeps the free cores it is waiting to complete, so later jobs cannot starve it: a
-waiter named to a node keeps that node's; an auto waiter keeps those of the node nearest to having enough, whose
-free cores then only grow in number, until it is served.
+Only a job larger than every node spills over nodes, those of the freest socket first. A job larger than the
+machine gets all of it. A job that waits keeps the free cores it is waiting to complete, so later jobs cannot
+starve it: a waiter named to a node keeps that node's; an auto waiter keeps those of the node nearest to having
+enough, whose free cores then only grow in number, until it is served.
 """
 
 import logging

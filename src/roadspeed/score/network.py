@@ -220,7 +220,8 @@ def control_points(network: Network, spacing_m: float) -> Points:
 
 def pieces(network: Network, spacing_m: float) -> Ints:
     """Return into how many pieces the control points cut each edge; see `control_points`."""
-    length_m = network.edge_length_m
+    # A millimetre less, so that rounding does not decide about edges of round lengths.
+    length_m = network.edge_length_m - GRID_M
     counts = np.where(
         length_m < 0.75 * spacing_m, 1, np.where(length_m <= spacing_m, 2, np.ceil(length_m / spacing_m))
     )

@@ -76,7 +76,7 @@ def open_store(bucket: str, settings: AcquireSettings) -> ObjectStore:
     """Return the store at an address.
 
     Args:
-        bucket: `s3://name[/prefix]`, `https://host/path`, `http://…`, or `file:///folder`.
+        bucket: `s3://name[/prefix]`, `https://host/path`, `http://…`, or `file://folder`.
         settings: endpoint, region, connections, timeout.
 
     Raises:
@@ -87,9 +87,11 @@ def open_store(bucket: str, settings: AcquireSettings) -> ObjectStore:
         return S3Store(address.netloc, address.path.strip("/"), settings)
     if address.scheme in ("http", "https") and address.netloc:
         return WebStore(bucket.rstrip("/"), settings)
-    if address.scheme == "file" and address.netloc in ("", "localhost") and address.path:
-        return FolderStore(Path(urllib.request.url2pathname(address.path)))
-    raise InputError(f"bucket {bucket!r} is no address; expected s3://name, https://host/path or file:///folder")
+    folder = bucket.removeprefix("file://")
+    if address.scheme == "file" and folder:
+        plain = Path(folder)
+        return FolderStore(plain if plain.exists() else Path(urllib.parse.unquote(folder)))
+    raise InputError(f"bucket {bucket!r} is no address; expected s3://name, https://host/path or file://folder")
 
 
 class FolderStore:
@@ -110,7 +112,7 @@ class FolderStore:
                 f"{path}: no such object in the bucket file://{self.folder}; check the key and the bucket"
             )
         status = path.stat()
-        return ObjectInfo(path.as_uri() if path.is_absolute() else str(path), status.st_size, str(status.st_mtime_ns))
+        return ObjectInfo(str(path), status.st_size, str(status.st_mtime_ns))
 
     def blocks(self, key: str, info: ObjectInfo, start: int, stop: int) -> Iterator[memoryview]:
         """See `ObjectStore`."""

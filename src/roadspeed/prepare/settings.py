@@ -63,3 +63,14 @@ class FoldSettings(Settings):
     """Side of a block, in chips."""
     seed: int = 42
     """Seed; with the chips' names it decides the folds, whatever the order of files."""
+
+
+class PrepareSettings(Settings):
+    """How chips become training data."""
+
+    stretch: StretchSettings = StretchSettings()
+    """Images to 8 bits."""
+    masks: MaskSettings = MaskSettings()
+    """Labels to speed masks."""
+    folds: FoldSettings = FoldSettings()
+    """Chips to folds."""

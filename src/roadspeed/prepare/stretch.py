@@ -1,0 +1,292 @@
+"""Images to three 8-bit bands: 0 is no data, 1 to 255 the stretched values of pixels with data.
+
+Strategy: with the range of a whole city, one pass counts how often each 16-bit value occurs; percentiles come from
+these counts and are exact. A second pass maps the values. Chips are worked on in parallel, one whole chip in memory
+a core; each finished one is noted, so a kill costs seconds.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+
+from roadspeed.chips import Chip, read_chips
+from roadspeed.errors import InputError
+from roadspeed.files import file_stamp, fingerprint, locked, provenance, write_json, write_table
+from roadspeed.parallel import map_ordered
+from roadspeed.prepare.done import DoneChips
+from roadspeed.prepare.settings import StretchSettings
+from roadspeed.raster import Grid, open_raster, write_raster
+
+log = logging.getLogger(__name__)
+
+RGB_COLUMNS = ("chip_id", "rgb", "valid_share", "note")
+MULTISPECTRAL_RGB = (5, 3, 2)
+LEVELS = 65536
+
+Ranges = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One chip to stretch."""
+
+    chip: Chip
+    fingerprint: str
+    ranges: Ranges | None
+
+
+def stretch_city(chips: Path, folder: Path, settings: StretchSettings, threads: int = 1) -> None:
+    """Write `rgb/{chip_id}.tif` for each chip with a usable image, and `rgb.csv`, which appears last.
+
+    Every chip has a row; one whose image is missing, damaged or black has no picture and the reason in `note`.
+    `rgb.json` holds the ranges used, the mean and deviation of each 8-bit band, and what made them.
+
+    Args:
+        chips: a chip table.
+        folder: where the table and the pictures go.
+        settings: method, bands, percentiles.
+        threads: cores to use.
+
+    Raises:
+        InputError: there is no chip table, or an image is not 8-bit with method `none`.
+    """
+    folder = Path(folder)
+    with locked(folder, "stretch"), DoneChips(folder / ".rgb.jsonl") as done:
+        table = read_chips(chips)
+        label = f"{table[0].city} {table[0].split}" if table else "no chips"
+        stamps = {chip.chip_id: _stamp(chip) for chip in table}
+        ranges: Ranges | None = settings.ranges if settings.method == "fixed" else None
+        if settings.method == "city":
+            ranges = _city_ranges(table, list(stamps.values()), settings, done, threads, label)
+        prints = {c: fingerprint(settings.model_dump(), ranges, stamp) for c, stamp in stamps.items()}
+        found = {chip.chip_id: done.get(chip.chip_id, prints[chip.chip_id]) for chip in table}
+        for chip_id, entry in found.items():
+            if entry is not None and entry["rgb"] and not (folder / entry["rgb"]).is_file():
+                found[chip_id] = None
+        jobs = [_Job(c, prints[c.chip_id], ranges) for c in table if found[c.chip_id] is None]
+        if len(jobs) < len(table):
+            log.info("8-bit %s: %d of %d chips are done", label, len(table) - len(jobs), len(table))
+        work = partial(_stretch_chip, folder=folder, settings=settings)
+        for entry in map_ordered(work, jobs, len(jobs), threads, f"8-bit {label}"):
+            done.add(entry)
+            found[entry["chip_id"]] = entry
+        entries = [entry for entry in found.values() if entry is not None]
+        _remove_strangers(folder / "rgb", [entry["rgb"] for entry in entries])
+        write_json(
+            folder / "rgb.json", {"ranges": ranges, **_statistics(entries), **provenance(settings.model_dump())}
+        )
+        write_table(folder / "rgb.csv", RGB_COLUMNS, ({name: e[name] for name in RGB_COLUMNS} for e in entries))
+
+
+def stretch(
+    pixels: NDArray[Any], ranges: Sequence[tuple[float, float]] | None, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Map pixel values to 8 bits: a range's lower end and all below become 1, its upper end and all above 255.
+
+    Args:
+        pixels: (bands, rows, columns) uint8 or uint16.
+        ranges: lower and upper value of each band; None passes uint8 pixels through, zeros with data becoming 1.
+        valid: (rows, columns), where there is data; everywhere by default. The rest becomes 0.
+
+    Returns:
+        (bands, rows, columns) uint8.
+    """
+    if ranges is None:
+        assert pixels.dtype == np.uint8, pixels.dtype
+        scaled = np.maximum(pixels, 1)
+    else:
+        scaled = np.empty(pixels.shape, np.uint8)
+        for band, (low, high), out in zip(pixels, ranges, scaled, strict=True):
+            low = round(low)
+            # subtract stops at 0, so everything below the range becomes beta.
+            above = cv2.subtract(np.ascontiguousarray(band), float(low))  # type: ignore[call-overload]
+            cv2.convertScaleAbs(above, dst=out, alpha=254 / max(high - low, 1), beta=1)
+    if valid is not None and not valid.all():
+        scaled *= valid
+    return scaled
+
+
+def percentile(counts: NDArray[np.integer[Any]], percent: float) -> float:
+    """Return the percentile of values given by how often each occurs, as `numpy.percentile` does (linear).
+
+    Args:
+        counts: (levels,) how often each value occurs, at least one in all.
+        percent: 0 to 100.
+    """
+    below = np.cumsum(counts)
+    rank = percent / 100 * (int(below[-1]) - 1)
+    low, high = np.searchsorted(below, [np.floor(rank), np.ceil(rank)], side="right")
+    return float(low + (rank - np.floor(rank)) * (high - low))
+
+
+def chip_bands(count: int, settings: StretchSettings) -> tuple[int, ...]:
+    """Return the band numbers that become red, green and blue in an image with `count` bands.
+
+    Raises:
+        InputError: the image has too few bands.
+    """
+    bands = settings.bands or (MULTISPECTRAL_RGB if count >= 8 else (1, 2, 3))
+    if max(bands) > count:
+        raise InputError(f"has {count} bands, expected bands {list(bands)}; set bands")
+    return bands
+
+
+def read_bands(path: Path, settings: StretchSettings) -> tuple[NDArray[Any], NDArray[np.bool_], Grid]:
+    """Read the three bands of an image and where it has data.
+
+    A pixel has data unless all three bands are 0, or the file's no-data value, or its alpha band is 0.
+
+    Returns:
+        (3, rows, columns) uint8 or uint16, (rows, columns) bool, and the grid.
+
+    Raises:
+        InputError: the image cannot be used.
+    """
+    with open_raster(path) as source:
+        bands = chip_bands(source.count, settings)
+        try:
+            pixels = source.read(list(bands))
+            valid = (pixels[0] | pixels[1] | pixels[2]) > 0 if pixels.dtype in (np.uint8, np.uint16) else None
+            if ColorInterp.alpha in source.colorinterp:
+                alpha = source.read(source.colorinterp.index(ColorInterp.alpha) + 1)
+                valid = valid & (alpha > 0) if valid is not None else None
+        except RasterioError as error:
+            raise InputError(f"{path}: pixels cannot be read ({error}); the file may be cut short") from error
+        if valid is None:
+            raise InputError(f"{path}: pixels are {pixels.dtype}, expected uint8 or uint16")
+        if source.nodata:
+            valid &= (pixels != source.nodata).any(axis=0)
+        return pixels, valid, Grid(source.width, source.height, source.crs, source.transform)
+
+
+def _stretch_chip(job: _Job, folder: Path, settings: StretchSettings) -> dict[str, Any]:
+    """Stretch one chip; return its row of the table and what the statistics need."""
+    entry: dict[str, Any] = {
+        "chip_id": job.chip.chip_id,
+        "fingerprint": job.fingerprint,
+        "rgb": "",
+        "valid_share": 0.0,
+    }
+    if job.chip.image is None:
+        return entry | {"note": job.chip.note or "no image"}
+    try:
+        pixels, valid, grid = read_bands(job.chip.image, settings)
+    except InputError as error:
+        note = f"image cannot be used: {' '.join(str(error).removeprefix(f'{job.chip.image}: ').split())}"
+        return entry | {"note": note}
+    share = round(float(np.count_nonzero(valid)) / valid.size, 6)
+    if share == 0 or share < settings.min_valid_share:
+        return entry | {"valid_share": share, "note": f"only {share:.2%} of its pixels have data"}
+    rgb = stretch(pixels, _chip_ranges(pixels, valid, job, settings), valid)
+    path = folder / "rgb" / f"{job.chip.chip_id}.tif"
+    write_raster(path, rgb, grid, nodata=0, photometric="RGB")
+    mean, deviation = cv2.meanStdDev(np.ascontiguousarray(rgb.transpose(1, 2, 0)), mask=valid.astype(np.uint8))
+    return entry | {
+        "rgb": f"rgb/{path.name}",
+        "valid_share": share,
+        "note": job.chip.note,
+        "pixels": int(np.count_nonzero(valid)),
+        "mean": mean.ravel().tolist(),
+        "square": (mean**2 + deviation**2).ravel().tolist(),
+    }
+
+
+def _chip_ranges(
+    pixels: NDArray[Any], valid: NDArray[np.bool_], job: _Job, settings: StretchSettings
+) -> Sequence[tuple[float, float]] | None:
+    if pixels.dtype == np.uint8 and settings.method in ("city", "none"):
+        return None
+    if settings.method == "none":
+        raise InputError(
+            f"{job.chip.image}: pixels are {pixels.dtype}, expected uint8 with method 'none'; use another"
+        )
+    if settings.method == "chip":
+        return [_percentiles(np.bincount(band[valid], minlength=1), settings) for band in pixels]
+    return job.ranges
+
+
+def _percentiles(counts: NDArray[np.integer[Any]], settings: StretchSettings) -> tuple[float, float]:
+    """Return the range of one band from the counts of its values; zeros do not count, as in the reference."""
+    counts = counts.copy()
+    counts[0] = 0
+    if not counts.any():
+        return 0.0, 1.0
+    low, high = (percentile(counts, percent) for percent in settings.percentiles)
+    return low, max(high, low + 1)
+
+
+def _city_ranges(
+    table: list[Chip],
+    stamps: list[object],
+    settings: StretchSettings,
+    done: DoneChips,
+    threads: int,
+    label: str,
+) -> Ranges | None:
+    """Return the city's range of each band, from an earlier run where nothing changed; None when all is 8-bit."""
+    made_for = fingerprint(settings.model_dump(), stamps)
+    before = done.get("", made_for)
+    if before is None:
+        total: NDArray[np.int64] | None = None
+        images = [chip.image for chip in table if chip.image is not None]
+        work = partial(_histogram, settings=settings)
+        for counts in map_ordered(work, images, len(images), threads, f"histogram {label}"):
+            if counts is not None:
+                total = counts.astype(np.int64) if total is None else total + counts
+        ranges = None if total is None else [_percentiles(counts, settings) for counts in total]
+        before = {"chip_id": "", "fingerprint": made_for, "ranges": ranges}
+        done.add(before)
+        if ranges is not None:
+            text = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in ranges)
+            log.info("8-bit %s: the city's ranges are %s", label, text)
+    return None if before["ranges"] is None else tuple((low, high) for low, high in before["ranges"])
+
+
+def _histogram(image: Path, settings: StretchSettings) -> NDArray[np.uint32] | None:
+    """Count the values of each 16-bit band where there is data; None for 8-bit and unusable images."""
+    try:
+        pixels, valid, _ = read_bands(image, settings)
+    except InputError:
+        return None  # its row will say why
+    if pixels.dtype != np.uint16:
+        return None
+    counts = np.zeros((len(pixels), LEVELS), np.uint32)
+    for band, into in zip(pixels, counts, strict=True):
+        into += np.bincount(band.ravel(), minlength=LEVELS).astype(np.uint32)
+    if not valid.all():
+        for band, into in zip(pixels[:, ~valid], counts, strict=True):
+            into -= np.bincount(band, minlength=LEVELS).astype(np.uint32)
+    return counts
+
+
+def _stamp(chip: Chip) -> object:
+    return None if chip.image is None or not chip.image.is_file() else file_stamp(chip.image)
+
+
+def _statistics(entries: list[dict[str, Any]]) -> dict[str, object]:
+    """Return mean and deviation of each 8-bit band over all pixels with data, 0 to 255."""
+    used = [entry for entry in entries if entry["rgb"]]
+    if not used:
+        return {"pixels": 0, "mean": None, "deviation": None}
+    weight = np.array([entry["pixels"] for entry in used], float)
+    mean = np.average([entry["mean"] for entry in used], axis=0, weights=weight)
+    square = np.average([entry["square"] for entry in used], axis=0, weights=weight)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    return {"pixels": int(weight.sum()), "mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
+
+
+def _remove_strangers(folder: Path, kept: list[str]) -> None:
+    """Remove pictures of chips that are no longer used."""
+    names = {Path(path).name for path in kept if path}
+    for path in folder.glob("*.tif"):
+        if path.name not in names:
+            path.unlink()

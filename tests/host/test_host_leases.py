@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -232,3 +233,31 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("ROADSPEED_LEASE_DIR", str(tmp_path / "file" / "leases"))
     with pytest.raises(HostError, match="file/leases"):
         lease_folder()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+def test_jobs_of_other_users_wait_for_each_other() -> None:
+    """The folder has the sticky bit and its files belong to whoever came first, as in /run/lock."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+
+        def hold_as(user: int, pipe: Connection) -> None:
+            os.setuid(user)
+            _hold(folder, make_request(MACHINE, 4, 0), (), pipe)
+
+        pipes, processes = [], []
+        for user in (65534, 65533):
+            ours, theirs = FORK.Pipe()
+            processes.append(FORK.Process(target=hold_as, args=(user, theirs), daemon=True))
+            processes[-1].start()
+            pipes.append(ours)
+            if user == 65534:
+                assert ours.poll(10)
+        assert not pipes[1].poll(0.6)
+        assert LeaseTable(folder).free_cores(range(4)) == set()
+        processes[0].kill()
+        assert pipes[1].poll(10)
+        processes[1].kill()
+        for process in processes:
+            process.join(10)

@@ -36,9 +36,8 @@ def test_two_folds_take_a_socket_each() -> None:
     assert choose(request, ALL - set(first) - set(second)) is None
 
 
-def test_two_folds_by_the_command(tmp_path: Path) -> None:
-    path = tmp_path / "xeon.txt"
-    path.write_text(xeon_lscpu())
+def test_two_folds_by_the_command() -> None:
+    path = Path(__file__).parent / "xeon_2x56_ht.txt"
     first = plan(path, "--threads", "56")
     assert first["numa_nodes"] == [0]
     assert first["cpus"] == list(range(56))

@@ -17,10 +17,12 @@ PRODUCTS = {
 }
 """Product names in files, old and new, to the new name."""
 
+MAX_PATH_CHARACTERS = 4096
+"""Longer paths, which no file system takes, are not looked at."""
 _NAME = re.compile(
-    r"^(?P<before>.*?)AOI_(?P<aoi>\d+)_(?P<city>[A-Za-z]+(?:_[A-Z][a-z]+)*?)"
+    r"^(?P<before>.*?)AOI_(?P<aoi>[0-9]{1,9})_(?P<city>[A-Za-z]+(?:_[A-Z][a-z]+)*?)"
     r"(?P<middle>_(?:PS-MS|PS-RGB|MUL-PanSharpen|RGB-PanSharpen|MS|MUL|PAN|geojson_roads(?:_speed)?))?"
-    r"_(?P<kind>chip|img)(?P<number>\d+)(?P<after>_speed)?$"
+    r"_(?P<kind>chip|img)(?P<number>[0-9]{1,9})(?P<after>_speed)?\Z"
 )
 
 
@@ -52,6 +54,8 @@ def parse_name(path: str) -> ChipName | None:
     Args:
         path: a path inside a tarball or a folder; only its last two parts are looked at.
     """
+    if len(path) > MAX_PATH_CHARACTERS:
+        return None
     pure = PurePosixPath(path)
     if pure.suffix.lower() not in (".tif", ".tiff", ".geojson"):
         return None

@@ -1,0 +1,139 @@
+"""Servers on loopback: a plain web server with ranges, faults and a count of bytes; an S3 server; public objects."""
+
+import contextlib
+import hashlib
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class WebServer:
+    """A web server's address and dials."""
+
+    folder: Path
+    url: str = ""
+    sent: int = 0
+    """Bytes of bodies sent."""
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """Method and Range of each request."""
+    ranges: bool = True
+    etags: bool = True
+    fail_next: int = 0
+    """So many GETs are answered with 503."""
+    cut_after: int = 0
+    """GETs end after so many bytes, while `cuts` are left."""
+    cuts: int = 0
+    bytes_per_s: float = 0
+    """Of each connection; 0 for no limit."""
+    on_get: object = None
+    """Called before each GET."""
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[WebServer]:
+    """Serve a folder until the block ends."""
+    state = WebServer(folder)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self.answer(False)
+
+        def do_GET(self) -> None:
+            if callable(state.on_get):
+                state.on_get()
+            self.answer(True)
+
+        def answer(self, body: bool) -> None:
+            state.requests.append((self.command, self.headers.get("Range", "")))
+            path = state.folder / self.path.lstrip("/")
+            if not path.is_file():
+                self.refuse(404)
+                return
+            if body and state.fail_next:
+                state.fail_next -= 1
+                self.refuse(503)
+                return
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha1(content).hexdigest()}"'
+            if state.etags and self.headers.get("If-Match", etag) != etag:
+                self.refuse(412)
+                return
+            start, stop = 0, len(content)
+            wanted = self.headers.get("Range", "")
+            if state.ranges and wanted.startswith("bytes="):
+                first, last = wanted.removeprefix("bytes=").split("-")
+                start, stop = int(first), int(last) + 1
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+            else:
+                self.send_response(200)
+            if state.ranges:
+                self.send_header("Accept-Ranges", "bytes")
+            if state.etags:
+                self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(stop - start))
+            self.end_headers()
+            if body:
+                self.send(content[start:stop])
+
+        def refuse(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def send(self, content: bytes) -> None:
+            if state.cuts:
+                state.cuts -= 1
+                content = content[: state.cut_after]
+                self.close_connection = True
+            for place in range(0, len(content), 1 << 16):
+                block = content[place : place + (1 << 16)]
+                try:
+                    self.wfile.write(block)
+                except OSError:
+                    self.close_connection = True
+                    return
+                state.sent += len(block)
+                if state.bytes_per_s:
+                    time.sleep(len(block) / state.bytes_per_s)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[tuple[str, object]]:
+    """Run an S3 server with a bucket named `tiles`; give its address and a client that may write."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    client.create_bucket(Bucket="tiles")
+    try:
+        yield endpoint, client
+    finally:
+        server.stop()

@@ -36,6 +36,11 @@ def parallel(line: Points, offset_m: float) -> Points:
     return line + joint / scale[:, None] * offset_m
 
 
+def ribbon(line: Points, width_m: float) -> Points:
+    """Return the outline of a band along a line, with square ends."""
+    return np.vstack([parallel(line, -width_m / 2), parallel(line, width_m / 2)[::-1]])
+
+
 def pieces(line: Points, spans: list[tuple[float, float]]) -> list[Points]:
     """Return the parts of a line between distances along it."""
     lengths = arc_lengths(line)

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 
 
+CORNER_M = 30.0
+"""Streets beside an arterial road keep so far from it, so that none runs into a roundabout."""
+
+
 @dataclass(frozen=True)
 class Room:
     """Where streets may lie, which sides are open to the arterial roads, and the superblock's size in metres."""
@@ -134,11 +138,13 @@ def _curvy(room: Room, rng: np.random.Generator, unpaved: float) -> list[Street]
     up = -1.0 if rng.random() < 0.5 else 1.0
     edge = room.v1 if up > 0 else room.v0
     u, v = spine(loop)
-    radius_u, reach = min(30.0 / room.width_m, 0.19 * span), 0.62 * abs(edge - v)
-    ring = [
-        (u - radius_u * math.sin(t) * (1 - 0.25 * math.cos(t)), v + up * reach * (1 - math.cos(t)) / 2)
-        for t in np.linspace(0, math.tau, 19)[1:-1]
-    ]
+    # Half as wide as long: keep clear of the arterial road on one side and of the side street on the other.
+    beside_m = min(loop, side - loop) * room.width_m
+    reach_m = max(12.0, min(0.72 * abs(edge - v) * room.height_m, (beside_m - 13) / 0.52, 80.0))
+    ring = []
+    for t in np.linspace(0, 1, 19)[1:-1]:
+        away, angle = reach_m * math.sin(math.pi * t) ** 0.55, (t - 0.5) * 1.45
+        ring.append((u + away * math.sin(angle) / room.width_m, v + up * away * math.cos(angle) / room.height_m))
     streets.append(Street("residential", np.array([(u, v), *ring, (u, v)])))
     u, v = spine(side)
     opened = room.open_south if up < 0 else room.open_north
@@ -167,7 +173,7 @@ def _crescent(room: Room, rng: np.random.Generator, unpaved: float) -> list[Stre
     u_first, u_last = room.ends_u(20)
     span, height = room.u1 - room.u0, room.v1 - room.v0
     v = room.v0 + height * rng.uniform(0.42, 0.58)
-    left, right = room.u0 + span * 0.24, room.u0 + span * 0.74
+    left, right = room.u0 + max(span * 0.24, CORNER_M / room.width_m), room.u0 + span * 0.74
     up = 1.0 if v < room.v0 + height / 2 else -1.0
     edge = room.v1 if up > 0 else room.v0
     bulge = 0.62 * (edge - v)
@@ -200,7 +206,8 @@ def commercial(room: Room, rng: np.random.Generator, block_m: float, unpaved: fl
 def _commercial(room: Room) -> list[Street]:
     u_first, u_last = room.ends_u(14)
     span, height = room.u1 - room.u0, room.v1 - room.v0
-    v, u = room.v0 + height * 0.2, room.u0 + span * 0.16
+    v = room.v0 + max(height * 0.2, CORNER_M / room.height_m)
+    u = room.u0 + max(span * 0.16, CORNER_M / room.width_m)
     streets = [Street("alley", np.array([(t, v) for t in (u_first, u, (u + u_last) / 2, u_last)]))]
     low = 1.0 if room.open_south else room.v1 - 14 / room.height_m
     streets.append(Street("alley", np.array([(u, v), (u, (v + low) / 2), (u, low)])))

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadspeed.acquire.sample.along import ribbon
 from roadspeed.acquire.sample.materials import BANDS, MATERIALS
 from roadspeed.acquire.sample.noise import field
 from roadspeed.acquire.sample.spec import CitySpec
@@ -105,6 +106,10 @@ class Canvas:
         thickness = max(1, round(width_m / CANVAS_M))
         cv2.polylines(target, [self._pixels(line)], False, value, thickness, cv2.LINE_8, _SHIFT)
 
+    def deck(self, line: Points, width_m: float, paint: int) -> None:
+        """Paint a band along a line with square ends."""
+        self.fill(ribbon(line, width_m), paint)
+
     def wear_band(self, line: Points, width_m: float, strength: int) -> None:
         """Darken a band of a road's surface by traffic; 255 is the strongest."""
         self._band(self.wear, line, width_m, strength)
@@ -114,17 +119,9 @@ class Canvas:
         for polygon in polygons:
             cv2.fillPoly(self.shadow, [self._pixels(polygon)], 255, cv2.LINE_8, _SHIFT)
 
-    def shade_band(self, line: Points, width_m: float) -> None:
-        """Put a band into shadow."""
-        self._band(self.shadow, line, width_m, 255)
-
     def lit(self, polygon: Points) -> None:
         """Take a polygon out of the shadow: what is painted there stands high."""
         cv2.fillPoly(self.shadow, [self._pixels(polygon)], 0, cv2.LINE_8, _SHIFT)
-
-    def lit_band(self, line: Points, width_m: float) -> None:
-        """Take a band out of the shadow."""
-        self._band(self.shadow, line, width_m, 0)
 
     def render(self, chip_px: int, bounds_m: tuple[float, float, float, float]) -> NDArray[np.float32]:
         """Return the chip as the sensor sees it, before noise: (8, chip_px, chip_px) float32 digital numbers."""

@@ -18,11 +18,13 @@ from roadspeed.acquire.sample.spec import CitySpec
 Points = NDArray[np.float64]
 Crossing = Literal["grade", "over", "ring"]
 
-SPACING_M = (168.0, 208.0)
+SPACING_M = (182.0, 226.0)
 MARGIN_M = 90.0
 """How far beyond the chips lines go on; from there on nothing is seen."""
 RING_M = 17.0
 """Radius of a roundabout, to the middle of its lane."""
+OVERPASS_EVERY = 4
+"""Every so many eastward lines pass a motorway on a bridge, with ramps; the others meet it at grade."""
 BRIDGE_M = 5.0
 """How far a bridge reaches beyond what it spans."""
 RIVER_M = (13.0, 31.0)
@@ -110,12 +112,18 @@ def make_lines(spec: CitySpec) -> Lines:
                 kind = kinds[number % len(kinds)]
                 at = line.at_m + sign * float(spec.rng(family, number, 12).uniform(*SPACING_M))
                 if family == 0 and number == -1 and spec.look.along_border:
-                    border = spec.chip_m[0] * (round(spec.columns / 4) - spec.columns / 2)
-                    at = border if line.at_m - border > 100 else at
+                    at = _chip_border(spec, at, line.at_m)
                 line = _line(spec, number, kind, at, family, avoid, line)
                 lines[number] = line
         families.append(lines)
     return Lines(*families)
+
+
+def _chip_border(spec: CitySpec, at_m: float, before_m: float) -> float:
+    """Return the border between two columns of chips that is nearest to p = at_m, if it leaves room for houses."""
+    borders = [spec.chip_m[0] * (k - spec.columns / 2) for k in range(1, spec.columns)]
+    fitting = [border for border in borders if 95 < before_m - border < 300]
+    return min(fitting, key=lambda border: abs(border - at_m), default=at_m)
 
 
 def _line(
@@ -146,7 +154,7 @@ def crossing(spec: CitySpec, i: int, j: int) -> Crossing:
     lines = make_lines(spec)
     south, east = lines.southward[i], lines.eastward[j]
     if south.kind == "motorway":
-        return "over"
+        return "over" if j % OVERPASS_EVERY == 0 else "grade"
     if south.road.half_gap_m or east.road.half_gap_m:
         return "grade"
     return "ring" if (i + j) % 3 == 1 else "grade"

@@ -64,7 +64,7 @@ def _times(values: tuple[float, ...], factors: tuple[float, ...]) -> tuple[float
 
 LOOKS = (
     Look(
-        21, "Alderbrook", 42.317, -96.204, 0.6, 4.0, 54.0,
+        21, "Alderbrook", 42.317, -96.204, 0.6, 4.0, 47.0,
         ("grid", "crescent", "field", "curvy", "commercial", "grid", "grid"),
         0.12, 0.9, 1.0, 142.0, 52.0, 70.0, 0.16,
         ("grass_dry", "soil_brown"), ("grass_lush", "grass_dry"), ("tree_dark", "tree_green"),
@@ -72,7 +72,7 @@ LOOKS = (
         _GAIN, _HAZE, 1.0, along_border=True,
     ),
     Look(
-        22, "Redmesa", 33.482, -109.655, 21.0, 10.0, 60.0,
+        22, "Redmesa", 33.482, -109.655, 21.0, 10.0, 52.0,
         ("grid", "curvy", "commercial", "crescent", "field", "grid"),
         0.25, 0.8, 0.5, 168.0, 60.0, 250.0, 0.22,
         ("soil_red", "soil_tan"), ("grass_dry", "soil_tan"), ("tree_olive", "tree_dark"),
@@ -81,7 +81,7 @@ LOOKS = (
         _times(_HAZE, (0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)), 1.08, river=True,
     ),
     Look(
-        23, "Port_Elm", -34.617, 138.744, -14.0, 9.0, 52.0,
+        23, "Port_Elm", -34.617, 138.744, -14.0, 9.0, 46.0,
         ("grid", "crescent", "grid", "curvy", "field", "commercial"),
         0.16, 0.88, 0.8, 28.0, 47.0, 120.0, 0.2,
         ("grass_dry", "soil_tan"), ("grass_lush", "soil_brown"), ("tree_olive", "tree_green"),

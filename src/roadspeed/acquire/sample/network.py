@@ -16,6 +16,7 @@ from roadspeed.acquire.sample.blocks import PATTERNS, Room
 from roadspeed.acquire.sample.kinds import KINDS, RoadKind
 from roadspeed.acquire.sample.lines import (
     BRIDGE_M,
+    OVERPASS_EVERY,
     RING_M,
     RIVER_LINE,
     RIVER_M,
@@ -31,6 +32,8 @@ Point = tuple[float, float]
 
 STEP_M = 12.0
 """Spacing of vertices on arterial roads."""
+RAMP_MERGE_M = 44.0
+"""Along so much of a ramp it shares the motorway's asphalt."""
 RAMP_LENGTH_M, RAMP_REACH_M = 92.0, 44.0
 """A ramp leaves the motorway so far from the crossing and meets the other road so far from the motorway."""
 
@@ -78,15 +81,15 @@ def has_river(spec: CitySpec, j: int) -> bool:
 
 def has_ramps(spec: CitySpec, i: int, j: int) -> bool:
     """Whether ramps join motorway i and eastward line j."""
-    return make_lines(spec).southward[i].kind == "motorway" and j % 4 == 0
+    return make_lines(spec).southward[i].kind == "motorway" and j % OVERPASS_EVERY == 0
 
 
 def hole_cell(spec: CitySpec, i: int, j: int) -> bool:
     """Whether the superblock touches the chip that is kept free of roads."""
-    if spec.hole is None:
+    lines = make_lines(spec)
+    if spec.hole is None or i not in lines.southward or j not in lines.eastward:
         return False
     p0, q0, p1, q1 = spec.plan_bounds(*spec.chip_bounds_m(*spec.hole))
-    lines = make_lines(spec)
     west, east = lines.southward[i].at_m, lines.southward[i + 1].at_m
     north, south = lines.eastward[j].at_m, lines.eastward[j + 1].at_m
     return west < p1 and east > p0 and north < q1 and south > q0
@@ -372,6 +375,8 @@ def _ramp_ends(spec: CitySpec, i: int, j: int, offset: float) -> list[tuple[Poin
         return []
     if abs(lines.eastward[j + 1].at_m - lines.eastward[j].at_m) < RAMP_LENGTH_M + 40:
         return []
+    if hole_cell(spec, *((i, row) if south else (i - 1, row - 1))):
+        return []
     other = lines.eastward[row]
     gap = other.offsets[-1] if south else other.offsets[0]
     sign = 1 if south else -1
@@ -391,5 +396,7 @@ def _ramps(spec: CitySpec, i: int, j: int) -> list[Road]:
             t = np.linspace(0, 1, 13)[:, None]
             points = a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
             points[0], points[-1] = a, d
-            made.append(Road((i, j, 5, number), "link", spec.to_city(np.round(points, 4))))
+            placed = spec.to_city(np.round(points, 4))
+            ends = [(*placed[k].tolist(), radius) for k, radius in ((0, RAMP_MERGE_M), (-1, 9.0))]
+            made.append(Road((i, j, 5, number), "link", placed, breaks=tuple(ends)))
     return made

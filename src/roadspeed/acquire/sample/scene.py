@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from roadspeed.acquire.sample.along import box, dashes, outside_circles, parallel, pieces, swept
+from roadspeed.acquire.sample.along import box, dashes, outside_circles, parallel, pieces, places, ribbon, swept
 from roadspeed.acquire.sample.canvas import Canvas, pansharpened
 from roadspeed.acquire.sample.lines import make_lines
 from roadspeed.acquire.sample.network import Road, roads_within
@@ -63,8 +63,8 @@ def rgb_preview(spec: CitySpec, pixels: NDArray[np.uint16]) -> NDArray[np.uint8]
     """Return PS-RGB, (3, rows, columns) uint8, from PS-MS, with a stretch fixed for the city; 0 = no data."""
     out = np.zeros((3, *pixels.shape[1:]), np.uint8)
     for k, band in enumerate((4, 2, 1)):
-        low = spec.look.haze[band] + 0.02 * spec.look.gain[band]
-        high = spec.look.haze[band] + 0.36 * spec.look.gain[band]
+        low = spec.look.haze[band] + 0.015 * spec.look.gain[band]
+        high = spec.look.haze[band] + 0.4 * spec.look.gain[band]
         scaled = np.clip((pixels[band].astype(np.float32) - low) / (high - low), 0, 1)
         out[k] = np.where(pixels[band] > 0, np.rint(1 + 254 * scaled**0.8), 0)
     return out
@@ -82,13 +82,16 @@ def _lean(spec: CitySpec) -> Points:
     return np.array([math.sin(azimuth), -math.cos(azimuth)]) * spec.look.lean
 
 
+_LAND_ORDER = {"meadow": 0, "crop": 1, "soil": 1, "lot": 2, "lawn": 3, "yard": 3, "bank": 4, "water": 5}
+"""What is painted first; equal ones in the order of superblocks."""
+
+
 def _ground(canvas: Canvas, found: list[Things]) -> None:
     look = canvas.spec.look
-    canvas.index[:] = canvas.paint(look.ground[0], 1.0, look.ground[1], (0.14, 0.22, 0.26))
-    for group in found:
-        for land in group.land:
-            if canvas.seen(land.polygon):
-                _land(canvas, land)
+    canvas.index[:] = canvas.paint(look.ground[0], 1.0, look.ground[1], (0.2, 0.12, 0.2))
+    lands = [land for group in found for land in group.land if canvas.seen(land.polygon)]
+    for land in sorted(lands, key=lambda land: _LAND_ORDER[land.use]):
+        _land(canvas, land)
     for group in found:
         for line, width in group.drives:
             if canvas.seen(line, width):
@@ -104,7 +107,7 @@ def _land(canvas: Canvas, land: Land) -> None:
     elif land.use == "crop":
         paint = canvas.paint("crop_green" if tone < 0.55 else "crop_ripe", 0.9 + 0.2 * tone, "grass_dry",
                              (0.08, 0.14, 0.1), 0.25)  # fmt: skip
-    elif land.use == "soil":
+    elif land.use in ("soil", "yard", "bank"):
         paint = canvas.paint(look.ground[1], 0.85 + 0.25 * tone, "soil_dark", (0.1, 0.14, 0.1), 0.3)
     else:
         lean = 0.15 + 0.6 * tone
@@ -140,7 +143,7 @@ def _road_paint(canvas: Canvas, road: Road) -> int:
     age = canvas.spec.rng(road.key[0] * 7 + road.key[1], road.key[2], 42).uniform(-1, 1)
     gain = canvas.spec.look.asphalt * (1 + 0.06 * float(age))
     other = {"gravel_road": "soil_tan", "dirt_road": canvas.spec.look.ground[1]}.get(road.road.material)
-    return canvas.paint(road.road.material, gain, other, (0.06, 0.1, 0.06) if other else (0.0, 0.0, 0.0), 0.3)
+    return canvas.paint(road.road.material, gain, other, (0.05, 0.06, 0.04) if other else (0.0, 0.0, 0.0), 0.15)
 
 
 def _surface(canvas: Canvas, road: Road, width_m: float, paint: int) -> None:
@@ -171,10 +174,10 @@ def _strips(canvas: Canvas, road: Road) -> None:
             canvas.band(parallel(road.points, road.shift_m), 1.8, grass)
     if kind.side:
         _surface(canvas, road, kind.width_m + 2 * kind.side_m, paints[kind.side])
-    if road.kind == "motorway":
+    if road.kind == "motorway" and not road.bridge:
         barrier = parallel(road.points, road.shift_m)
         canvas.band(barrier, 0.6, canvas.paint("kerb", 1.0))
-        canvas.shade_band(barrier + _sun(canvas.spec) * 0.6, 0.6)
+        canvas.shade([ribbon(barrier + _sun(canvas.spec) * 0.6, 0.6)])
 
 
 def _details(canvas: Canvas, road: Road) -> None:
@@ -226,6 +229,8 @@ def _markings(canvas: Canvas, road: Road) -> None:
         for piece in pieces(line, dashes(_scaled(spans, road.points, line), dash_m, gap_m)):
             canvas.band(piece, MARK_M, paint)
 
+    if kind.order >= 5 and road.kind != "link":
+        _stop_lines(canvas, road, spans, white)
     if kind.centre == "double":
         solid(-0.25, yellow)
         solid(0.25, yellow)
@@ -240,6 +245,28 @@ def _markings(canvas: Canvas, road: Road) -> None:
         outer = 1 if road.shift_m >= 0 else -1
         solid(-outer * inset, white)
         solid(outer * inset, yellow if kind.half_gap_m else white)
+
+
+def _stop_lines(canvas: Canvas, road: Road, spans: list[tuple[float, float]], white: int) -> None:
+    """Paint a stop line, and where there are pavements a zebra crossing, before each crossing."""
+    kind, worn = road.road, canvas.paint("paint_white", 0.62)
+    length = float(np.hypot(*np.diff(road.points, axis=0).T).sum())
+    for start, end in spans:
+        for at_m, away in ((start, 1), (end, -1)):
+            if not 1 < at_m < length - 1:
+                continue
+            point, direction = places(road.points, np.array([at_m]))
+            across = np.array([-direction[0, 1], direction[0, 0]])
+            # Traffic keeps to the right: the half that drives towards the crossing stops.
+            half = (-0.5, 0.5) if kind.half_gap_m else ((-0.5, 0.0) if away > 0 else (0.0, 0.5))
+            if not kind.half_gap_m or (road.shift_m > 0) == (away > 0):
+                ends = [point[0] + across * share * (kind.width_m - 1.0) for share in half]
+                canvas.band(np.array(ends), 0.4, white)
+            if kind.kerb and kind.width_m > 9:
+                for share in np.arange(-0.46, 0.47, 1.1 / kind.width_m):
+                    middle = point[0] + across * share * kind.width_m - direction[0] * away * 2.0
+                    along = direction[0] * 1.1
+                    canvas.band(np.array([middle - along, middle + along]), 0.4, worn)
 
 
 def _scaled(spans: list[tuple[float, float]], line: Points, other: Points) -> list[tuple[float, float]]:
@@ -266,13 +293,16 @@ def _bridges(canvas: Canvas, decks: list[Road]) -> None:
     drop = 5.5 if any(road.over for road in decks) else 2.0
     for road in decks:
         width = road.road.width_m + 2 * min(road.road.side_m, 1.8)
-        canvas.shade_band(road.points + _sun(canvas.spec) * drop, width)
+        length = float(np.hypot(*np.diff(road.points, axis=0).T).sum())
+        # Only what spans the gap throws a shadow; at its ends the deck lies on the ground.
+        for span in pieces(road.points, [(drop + 1, length - drop - 1)]) if length > 2 * drop + 3 else []:
+            canvas.shade([ribbon(span + _sun(canvas.spec) * drop, width)])
     for road in sorted(decks, key=lambda road: road.road.order):
         width = road.road.width_m + 2 * min(road.road.side_m, 1.8)
-        canvas.lit_band(road.points, width + 0.6)
-        canvas.band(road.points, width + 0.6, canvas.paint("kerb", 0.9))
-        canvas.band(road.points, width, canvas.paint("pavement", 0.85))
-        canvas.band(road.points, road.road.width_m, _road_paint(canvas, road))
+        canvas.lit(ribbon(road.points, width + 0.9))
+        canvas.deck(road.points, width + 0.9, canvas.paint("kerb", 0.95))
+        canvas.deck(road.points, width - 0.1, canvas.paint("pavement", 0.85))
+        canvas.deck(road.points, road.road.width_m, _road_paint(canvas, road))
         _traces(canvas, road)
         _markings(canvas, road)
 
@@ -328,7 +358,9 @@ def _houses(canvas: Canvas, houses: list[House]) -> None:
             canvas.fill(roof, canvas.paint(house.roof, house.gain))
             if house.gable:
                 _gable(canvas, house, roof, angle, length, width, sun)
-            elif length > 20:
+            else:
+                _seams(canvas, house, roof, angle, length, width)
+            if length > 20:
                 _roof_units(canvas, house, roof)
 
 
@@ -345,6 +377,19 @@ def _gable(
         canvas.fill(slope, canvas.paint(house.roof, house.gain * (1 + 0.24 * facing)))
     ridge = np.array([math.cos(angle), math.sin(angle)]) * length / 2
     canvas.band(np.array([middle - ridge, middle + ridge]), 0.15, canvas.paint(house.roof, house.gain * 1.3))
+
+
+def _seams(canvas: Canvas, house: House, roof: Points, angle: float, length: float, width: float) -> None:
+    """Rule a flat roof: an edge, and seams between its sheets."""
+    along = np.array([math.cos(angle), math.sin(angle)])
+    across = np.array([-along[1], along[0]])
+    middle = roof.mean(axis=0)
+    seam = canvas.paint(house.roof, house.gain * 0.86)
+    step = 1.2 if length < 20 else 3.6
+    for k in range(1, int(length / step)):
+        at = middle + along * (k * step - length / 2)
+        canvas.band(np.array([at - across * width / 2, at + across * width / 2]), 0.15, seam)
+    canvas.band(np.vstack([roof, roof[:1]]), 0.4, canvas.paint(house.roof, house.gain * 0.8))
 
 
 def _roof_units(canvas: Canvas, house: House, roof: Points) -> None:

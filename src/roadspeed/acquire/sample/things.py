@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from roadspeed.acquire.sample.along import arc_lengths, box, parallel, places
+from roadspeed.acquire.sample.blocks import CORNER_M
 from roadspeed.acquire.sample.lines import RIVER_M, make_lines
 from roadspeed.acquire.sample.materials import CARS
 from roadspeed.acquire.sample.network import Patch, Road, has_river, roads, roads_within, room, streets
@@ -24,7 +25,7 @@ class Land:
 
     polygon: Points
     use: str
-    """`lawn`, `meadow`, `crop`, `soil`, `water` or `lot`."""
+    """`meadow`, `crop`, `soil`, `lot` (parking), `lawn`, `yard`, `bank` or `water`."""
     tone: float
     """0 to 1: which of the use's colours."""
     furrows: tuple[Points, ...] = ()
@@ -110,7 +111,7 @@ class _Space:
         self.road_points = np.vstack(points) if points else np.full((1, 2), 1e9)
         self.road_reach = np.concatenate(reach) if reach else np.zeros(1)
         self.circles: list[tuple[float, float, float]] = []
-        self.water: list[shapely.Polygon] = []
+        self.blocked: list[shapely.Polygon] = []
 
     def clear_of_roads(self, points: Points) -> float:
         """Return the least distance in metres from points to any road's outer edge."""
@@ -120,10 +121,10 @@ class _Space:
         return float((gap - self.road_reach).min())
 
     def inside(self, points: Points) -> bool:
-        """Whether all points lie in the superblock and not in water."""
+        """Whether all points lie in the superblock and not in water or a parking lot."""
         if not shapely.contains_xy(self.polygon, points[:, 0], points[:, 1]).all():
             return False
-        return not any(shapely.contains_xy(w, points[:, 0], points[:, 1]).any() for w in self.water)
+        return not any(shapely.contains_xy(w, points[:, 0], points[:, 1]).any() for w in self.blocked)
 
     def take(self, x: float, y: float, radius: float, share: float = 0.82) -> bool:
         """Take a circle if it does not overlap what is taken (much)."""
@@ -175,25 +176,25 @@ def _river(spec: CitySpec, i: int, j: int, made: Things, space: _Space) -> None:
     south = middle + RIVER_M[1] + 1.8 * np.sin(p / 31 + 1) + 0.7 * np.sin(p / 6.1)
     bank = np.vstack([np.column_stack([p, north - 3]), np.column_stack([p, south + 3])[::-1]])
     water = np.vstack([np.column_stack([p, north]), np.column_stack([p, south])[::-1]])
-    made.land.append(Land(spec.to_city(bank), "soil", 0.3))
+    made.land.append(Land(spec.to_city(bank), "bank", 0.3))
     polygon = spec.to_city(water)
     made.land.append(Land(polygon, "water", 0.75))
-    space.water.append(shapely.Polygon(polygon))
+    space.blocked.append(shapely.Polygon(polygon))
 
 
 def _lake(made: Things, space: _Space, rng: np.random.Generator) -> None:
     x, y = space.outline.mean(axis=0) + rng.uniform(-10, 10, 2)
     size = 0.22 * min(space.bounds[2] - space.bounds[0], space.bounds[3] - space.bounds[1])
     angle = np.linspace(0, math.tau, 48)[:-1]
-    wave = sum(rng.uniform(0.03, 0.1) * np.sin(k * angle + rng.uniform(0, 6)) for k in (2, 3, 5, 7))
+    wave = sum(rng.uniform(0.15, 0.35) / k * np.sin(k * angle + rng.uniform(0, 6)) for k in (2, 3, 4, 7, 11))
     radius = size * (1 + wave)
     shore = np.column_stack([x + 1.3 * (radius + 2.5) * np.cos(angle), y + (radius + 2.5) * np.sin(angle)])
     water = np.column_stack([x + 1.3 * radius * np.cos(angle), y + radius * np.sin(angle)])
     if space.clear_of_roads(shore) < 4:
         return
-    made.land.append(Land(shore, "soil", 0.6))
+    made.land.append(Land(shore, "bank", 0.6))
     made.land.append(Land(water, "water", float(rng.random())))
-    space.water.append(shapely.Polygon(water))
+    space.blocked.append(shapely.Polygon(water))
 
 
 def _fields(spec: CitySpec, i: int, j: int, made: Things, space: _Space, rng: np.random.Generator) -> None:
@@ -223,14 +224,15 @@ def _commercial(spec: CitySpec, i: int, j: int, made: Things, space: _Space, rng
     turned = not (space_uv.open_west or space_uv.open_east)
     area = space_uv.turned() if turned else space_uv
     wide, high = (height, width) if turned else (width, height)
-    u0, u1 = area.u0 + (area.u1 - area.u0) * 0.16 + 7 / wide, area.u1 - 9 / wide
-    v0, v1 = area.v0 + (area.v1 - area.v0) * 0.2 + 6 / high, area.v1 - 11 / high
+    u0, u1 = area.u0 + max((area.u1 - area.u0) * 0.16, CORNER_M / wide) + 7 / wide, area.u1 - 9 / wide
+    v0, v1 = area.v0 + max((area.v1 - area.v0) * 0.2, CORNER_M / high) + 6 / high, area.v1 - 11 / high
 
     def at(u: float, v: float) -> Points:
         return spec.to_city(np.array([patch(v, u) if turned else patch(u, v)]))[0]
 
     lot = np.array([at(u0, v0), at(u1, v0), at(u1, v1), at(u0, v1)])
     made.land.append(Land(lot, "lot", float(rng.random())))
+    space.blocked.append(shapely.Polygon(lot))
     direction = at(u1, v0) - at(u0, v0)
     angle = math.atan2(direction[1], direction[0])
     middle = at((u0 + u1) / 2, v0 + (v1 - v0) * 0.29)
@@ -239,9 +241,6 @@ def _commercial(spec: CitySpec, i: int, j: int, made: Things, space: _Space, rng
         roof = _pick(rng, (("roof_white", 3), ("shingle_grey", 2), ("roof_tan", 1.5), ("metal_blue", 0.8)))
         house = House(middle[0], middle[1], angle, length, depth, float(rng.uniform(6, 9)), roof, 1.0, False)
         made.houses.append(house)
-        for du in np.linspace(-0.4, 0.4, 4):
-            x, y = middle + direction * du
-            space.take(float(x), float(y), depth / 2)
     along = direction / np.hypot(*direction)
     across = np.array([-along[1], along[0]])
     if np.dot(at(u0, v1) - at(u0, v0), across) < 0:
@@ -315,7 +314,7 @@ def _house(
     if not space.take(house.x, house.y, math.hypot(wide, deep) / 2):
         return
     garden = box(point[0] + across * (setback + 2), angle, lot - 0.6, deep + 2 * (setback - deep / 2 - 3.5))
-    made.land.append(Land(garden, "soil" if bare < 0.22 else "lawn", tone))
+    made.land.append(Land(garden, "yard" if bare < 0.22 else "lawn", tone))
     if chance > spec.look.house_share:
         return
     made.houses.append(house)
@@ -367,6 +366,10 @@ def _trees(spec: CitySpec, made: Things, space: _Space, rng: np.random.Generator
         here = np.array([(x, y)])
         if space.inside(here) and space.clear_of_roads(here) > 0.35 * radius and _off_houses(made, x, y, radius):
             add(float(x), float(y), float(radius))
+    for x, y in rng.uniform((x0, y0), (x1, y1), (int(70 * hectares), 2)):
+        here = np.array([(x, y)])
+        if space.inside(here) and space.clear_of_roads(here) > 0.8 and _off_houses(made, x, y, 0.8):
+            add(float(x), float(y), float(rng.uniform(0.45, 1.1)))
     clumps = rng.poisson({"park": 5, "meadow": 2.5, "field": 1.2}.get(pattern, 0.8) * hectares * (0.4 + density / 2))
     for _ in range(int(clumps)):
         middle = rng.uniform((x0, y0), (x1, y1))
@@ -377,7 +380,7 @@ def _trees(spec: CitySpec, made: Things, space: _Space, rng: np.random.Generator
                 add(float(x), float(y), radius)
     for x, y in _street_trees(space, rng, 0.5 * density):
         if space.inside(np.array([(x, y)])) and _off_houses(made, x, y, 1.5):
-            add(x, y, float(rng.uniform(1.9, 3.9)))
+            add(x, y, float(rng.uniform(1.9, 3.9) if rng.random() > 0.12 else rng.uniform(4, 5.6)))
 
 
 def _street_trees(space: _Space, rng: np.random.Generator, share: float) -> Iterator[tuple[float, float]]:

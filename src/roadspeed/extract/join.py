@@ -5,6 +5,7 @@ it: what the raster still shows of a road makes longer joins acceptable. Cheap j
 """
 
 import itertools
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +23,17 @@ STEP_M = 0.5
 """Distance of the points of a join."""
 TIP_M = 2.0
 """The last metres of a loose end are bent by thinning; its direction is read before them."""
-HEADING_M = 10.0
-"""Length over which the direction of a loose end is read."""
+HEADINGS_M = (6.0, 15.0)
+"""Lengths over which the direction of a loose end is read: the road may bend, or its end may be ragged."""
 SIDE_M = 2.5
 """How far aside two ends of one road may lie, whatever the angle that makes over a short gap."""
+SIDE_REACH_M = 20.0
+"""How far from a loose end the road beside is looked for."""
+FAR_SIDE_M = 8.0
+"""How far beyond that road its surface is looked at."""
+DISTURBED_M = float(os.environ.get("DIST", "0.8"))
+"""Difference between the two sides of a road's surface from which on it counts as disturbed."""
+SEEN = float(os.environ.get("SEEN", "0.4"))
 FAN_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
 """Directions, off straight ahead, in which the road beside is looked for."""
 
@@ -55,19 +63,21 @@ class Evidence:
     def _key(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
         return (rows + (1 << 30)) * (1 << 32) + columns + (1 << 30)
 
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probability, 0 … 1, at (..., 2) points; 0 far from all loose ends."""
+        if not len(self.keys):
+            return np.zeros(points.shape[:-1])
+        columns = np.floor(points[..., 0] / self.frame.width_m / CELL_PX).astype(np.int64)
+        rows = np.floor(points[..., 1] / self.frame.height_m / CELL_PX).astype(np.int64)
+        keys = self._key(rows, columns)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[place] == keys, self.values[place], 0.0)
+
     def unseen_m(self, path: NDArray[np.float64], below: float) -> float:
         """Return how many metres of a path have a probability lower than `below` (0 … 1)."""
         points = _densify(path, STEP_M)
-        middle = (points[1:] + points[:-1]) / 2
         step = np.sqrt((np.diff(points, axis=0) ** 2).sum(axis=1))
-        if not len(self.keys):
-            return float(step.sum())
-        columns = np.floor(middle[:, 0] / self.frame.width_m / CELL_PX).astype(np.int64)
-        rows = np.floor(middle[:, 1] / self.frame.height_m / CELL_PX).astype(np.int64)
-        keys = self._key(rows, columns)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        seen = (self.keys[place] == keys) & (self.values[place] >= below)
-        return float(step[~seen].sum())
+        return float(step[self.at((points[1:] + points[:-1]) / 2) < below].sum())
 
 
 def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settings: ExtractSettings) -> None:
@@ -77,31 +87,35 @@ def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settin
     _connect(network, _to_the_side(network, evidence, settings))
 
 
-def _headings(network: Network, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return unit vectors that point out of the network at loose ends."""
+def _headings(network: Network, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (2, n, 2) unit vectors that point out of the network at loose ends, read over each of HEADINGS_M,
+    and (n,) the mean probability of the road that ends there."""
     at = {}
     for number, (a, b) in enumerate(network.ends().tolist()):
         at[a] = (number, False)
         at[b] = (number, True)
-    headings = np.zeros((len(nodes), 2))
+    headings = np.zeros((len(HEADINGS_M), len(nodes), 2))
+    bright = np.zeros(len(nodes))
     for i, node in enumerate(nodes.tolist()):
         number, last = at[node]
         line = network.lines[number]
         points = network.xy[line[::-1] if last else line]
         along = np.concatenate([[0], np.cumsum(np.sqrt((np.diff(points[:200], axis=0) ** 2).sum(axis=1)))])
+        inner = line[::-1] if last else line
+        bright[i] = np.mean(network.values[inner[: np.searchsorted(along, TIP_M + HEADINGS_M[-1])], 0])
         tip = min(TIP_M, along[-1] / 3)
         near = points[np.searchsorted(along, tip)]
-        far = points[min(np.searchsorted(along, tip + HEADING_M), len(along) - 1)]
-        vector = near - far
-        headings[i] = vector / max(float(np.linalg.norm(vector)), 1e-9)
-    return headings
+        for k, back in enumerate(HEADINGS_M):
+            vector = near - points[min(np.searchsorted(along, tip + back), len(along) - 1)]
+            headings[k, i] = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return headings, bright
 
 
 def _between_ends(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
     nodes = np.flatnonzero(network.degrees() == 1)
     if len(nodes) < 2:
         return []
-    headings = _headings(network, nodes)
+    headings, bright = _headings(network, nodes)
     xy = network.xy[nodes]
     pairs = cKDTree(xy).query_pairs(settings.reach_m, output_type="ndarray")
     if not len(pairs):
@@ -110,24 +124,25 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
     gap = xy[b] - xy[a]
     distance = np.maximum(np.sqrt((gap**2).sum(axis=1)), 1e-9)
     unit = gap / distance[:, None]
-    turn_a = np.degrees(np.arccos(np.clip((headings[a] * unit).sum(axis=1), -1, 1)))
-    turn_b = np.degrees(np.arccos(np.clip(-(headings[b] * unit).sum(axis=1), -1, 1)))
+    turn_a = np.degrees(np.arccos(np.clip((headings[:, a] * unit).sum(axis=2), -1, 1))).min(axis=0)
+    turn_b = np.degrees(np.arccos(np.clip(-(headings[:, b] * unit).sum(axis=2), -1, 1))).min(axis=0)
     allowed = settings.gap_angle_deg + np.degrees(np.arctan2(SIDE_M, distance))
     straight = np.maximum(turn_a, turn_b) <= allowed
-    bend = np.degrees(np.arccos(np.clip(-(headings[a] * headings[b]).sum(axis=1), -1, 1)))
+    bend = np.degrees(np.arccos(np.clip(-(headings[:, a] * headings[:, b]).sum(axis=2), -1, 1))).min(axis=0)
+    close = (distance <= settings.near_m) & (np.maximum(turn_a, turn_b) <= 100)
     joins = []
-    for i in np.flatnonzero(straight | (bend > 45)).tolist():
+    for i in np.flatnonzero(straight | close | (bend > 45)).tolist():
         ends = (int(nodes[a[i]]), int(nodes[b[i]]))
         if straight[i] and bend[i] <= 2 * settings.gap_angle_deg:
             path = np.array([xy[a[i]], xy[b[i]]])
             turn = float(turn_a[i] + turn_b[i]) / 2
         else:
-            corner = _corner(xy[a[i]], headings[a[i]], xy[b[i]], headings[b[i]], settings.gap_m)
-            if corner is None:
+            corner = _corner(xy[a[i]], headings[0, a[i]], xy[b[i]], headings[0, b[i]], settings.gap_m)
+            if corner is None and not close[i]:
                 continue
-            path = np.array([xy[a[i]], corner, xy[b[i]]])
-            turn = 20.0
-        join = _judge(ends, path, turn, evidence, settings)
+            path = np.array([xy[a[i]], xy[b[i]]] if corner is None else [xy[a[i]], corner, xy[b[i]]])
+            turn = 30.0
+        join = _judge(ends, path, turn, float(min(bright[a[i]], bright[b[i]])), evidence, settings)
         if join is not None:
             joins.append(join)
     return joins
@@ -153,45 +168,70 @@ def _corner(
 
 
 def _judge(
-    ends: tuple[int, ...], path: NDArray[np.float64], turn: float, evidence: Evidence, settings: ExtractSettings
+    ends: tuple[int, ...],
+    path: NDArray[np.float64],
+    turn: float,
+    bright: float,
+    evidence: Evidence,
+    settings: ExtractSettings,
 ) -> Join | None:
-    """Return the join, or None where it is too long for what speaks for it."""
+    """Return the join of two ends, or None where it is too long for what speaks for it."""
     length = float(np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum())
-    unseen = evidence.unseen_m(path, settings.low / 2)
-    if unseen > (settings.gap_m if len(ends) == 2 else settings.side_m):
+    unseen = evidence.unseen_m(path, max(settings.low, SEEN * bright))
+    if unseen > settings.gap_m * (1 - min(turn, 30.0) / 60):
         return None
     return Join((unseen + length / 4) * (1 + turn / 45), ends, path)
 
 
 def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
+    """Return for each loose end the best join to the road it heads for.
+
+    Rays fan out from each end to the first road they meet. How much of a ray shows no road decides, and
+    whether the road it meets looks disturbed there: the surface reaches further towards the end than on its far
+    side (the other stump of the gap), or less far (the gap has bitten it). A road beside a true dead end shows
+    neither.
+    """
     nodes = np.flatnonzero(network.degrees() == 1)
     if not len(nodes):
         return []
-    headings = _headings(network, nodes)
+    headings, bright = _headings(network, nodes)
     xy = network.xy[nodes]
     flat, offsets = network.flat()
     number = np.repeat(np.arange(len(network.lines)), np.diff(offsets))
     tree = shapely.STRtree(shapely.linestrings(network.xy[flat], indices=number))
-    lines = tree.geometries
+
+    angles = np.radians(FAN_DEG)
+    rotation = np.array([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]])
+    rays = np.einsum("ijf,hnj->nfhi", rotation, headings).reshape(-1, 2)
+    per_end = len(FAN_DEG) * len(HEADINGS_M)
+    turn = np.tile(np.repeat(np.abs(FAN_DEG), len(HEADINGS_M)), len(nodes))
+    start = np.repeat(xy, per_end, axis=0)
+    shapes = shapely.linestrings(np.stack([start + 0.05 * rays, start + SIDE_REACH_M * rays], axis=1))
+    ray, line = tree.query(shapes, predicate="intersects")
+    meeting = shapely.intersection(shapes[ray], tree.geometries[line])
+    away = np.full(len(rays), np.inf)
+    np.minimum.at(away, ray, shapely.distance(meeting, shapely.points(start[ray])))
+
+    hit = np.flatnonzero(np.isfinite(away))
+    if not len(hit):
+        return []
+    along = np.arange(STEP_M / 2, SIDE_REACH_M + FAR_SIDE_M, STEP_M)
+    below = np.maximum(settings.low, SEEN * np.repeat(bright, per_end)[hit])
+    seen = evidence.at(start[hit, None] + along[None, :, None] * rays[hit, None]) >= below[:, None]
+    before = along[None] < away[hit, None]
+    unseen = STEP_M * (~seen & before).sum(axis=1)
+    near_side = away[hit] - np.where(~seen & before, along[None] + STEP_M / 2, 0).max(axis=1)
+    far_side = np.where(~seen & ~before, along[None] - STEP_M / 2, np.inf).min(axis=1) - away[hit]
+    far_side = np.minimum(far_side, FAR_SIDE_M)
+    disturbed = np.abs(near_side - far_side) > DISTURBED_M
+    accepted = unseen <= np.where(disturbed, settings.side_m, settings.side_intact_m)
+    cost = np.where(accepted, (unseen + away[hit] / 4) * (1 + turn[hit] / 45), np.inf)
     joins = []
-    for i, node in enumerate(nodes.tolist()):
-        best: Join | None = None
-        for degrees in FAN_DEG:
-            angle = np.radians(degrees)
-            cosine, sine = np.cos(angle), np.sin(angle)
-            heading = np.array([[cosine, -sine], [sine, cosine]]) @ headings[i]
-            ray = shapely.linestrings([xy[i] + 0.05 * heading, xy[i] + settings.reach_m * heading])
-            hits = tree.query(ray, predicate="intersects")
-            crossings = shapely.get_coordinates(shapely.intersection(lines[hits], ray))
-            if not len(crossings):
-                continue
-            away = np.sqrt(((crossings - xy[i]) ** 2).sum(axis=1))
-            path = np.array([xy[i], crossings[away.argmin()]])
-            join = _judge((node,), path, abs(degrees), evidence, settings)
-            if join is not None and (best is None or join.cost < best.cost):
-                best = join
-        if best is not None:
-            joins.append(best)
+    end = hit // per_end
+    for i in np.lexsort((cost, end)).tolist():
+        if np.isfinite(cost[i]) and (not joins or joins[-1].ends[0] != nodes[end[i]]):
+            path = np.array([start[hit[i]], start[hit[i]] + away[hit[i]] * rays[hit[i]]])
+            joins.append(Join(float(cost[i]), (int(nodes[end[i]]),), path))
     return joins
 
 
@@ -245,7 +285,7 @@ def reach_border(network: Network, mosaic: Mosaic, settings: ExtractSettings) ->
     nodes = np.flatnonzero(network.degrees() == 1)
     if not len(nodes) or settings.border_m == 0:
         return
-    headings = _headings(network, nodes)
+    headings = _headings(network, nodes)[0][0]
     steps = np.arange(0, settings.border_m, STEP_M)
     points = network.xy[nodes][:, None] + steps[None, :, None] * headings[:, None]
     inside = mosaic.inside(points.reshape(-1, 2)).reshape(len(nodes), -1)

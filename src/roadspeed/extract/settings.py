@@ -12,7 +12,7 @@ class ExtractSettings(Settings):
     """Standard deviation of the Gaussian that smooths the road probability before thresholding."""
     low: float = Field(default=0.2, gt=0, lt=1)
     """Smoothed probability above which a pixel may be road."""
-    relative: float = Field(default=0.5, ge=0, lt=1)
+    relative: float = Field(default=0.55, ge=0, lt=1)
     """A road pixel has at least this share of the highest smoothed probability around it: a road that the raster
     shows blurred is then no wider than a sharp one, and what lies beside it does not count."""
     around_m: float = Field(default=2.5, ge=0, le=20)
@@ -27,10 +27,15 @@ class ExtractSettings(Settings):
     """Junctions linked by a piece shorter than this become one."""
     spur_m: float = Field(default=9.0, ge=0, le=60)
     """Dead ends shorter than this, measured from the junction, are removed."""
-    gap_m: float = Field(default=13.0, ge=0, le=60)
+    gap_m: float = Field(default=20.0, ge=0, le=60)
     """Two loose ends that head for each other are joined when at most so much between them shows no road."""
-    side_m: float = Field(default=7.5, ge=0, le=60)
-    """A loose end is led to the road beside when at most so much between them shows no road."""
+    near_m: float = Field(default=7.0, ge=0, le=60)
+    """Two loose ends this close are joined whatever their directions, unless they point away from each other."""
+    side_m: float = Field(default=7.0, ge=0, le=60)
+    """A loose end is led to the road beside when at most so much between them shows no road, and the road beside
+    looks disturbed there."""
+    side_intact_m: float = Field(default=3.0, ge=0, le=60)
+    """The same where the road beside looks intact, as it does beside a true dead end."""
     reach_m: float = Field(default=30.0, ge=0, le=60)
     """Longest join, however well the probability along it (half of `low` at least) supports it."""
     gap_angle_deg: float = Field(default=35.0, ge=0, le=90)

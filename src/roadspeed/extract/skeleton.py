@@ -16,7 +16,7 @@ from roadspeed.extract.compiled import compiled
 from roadspeed.extract.mosaic import Mosaic
 from roadspeed.extract.settings import ExtractSettings
 
-CELL_PX = 4
+CELL_PX = 2
 """Side of the cells in which the probability around loose ends is kept."""
 
 

@@ -329,13 +329,12 @@ def _close(files: Iterable[dict[int, int]]) -> None:
 
 
 def _kept_through_exec(descriptor: int) -> int:
-    """Return the open file under a high number that `exec` keeps: shell scripts use the low ones themselves."""
+    """Return the open file under a high number: shell scripts use the low ones. F_DUPFD's copy outlives `exec`."""
     try:
         kept = fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGH_DESCRIPTOR)
     except OSError:
         kept = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 3)
     os.close(descriptor)
-    os.set_inheritable(kept, True)
     return kept
 
 

@@ -2,11 +2,11 @@
 
 import gzip
 import io
+import itertools
 import logging
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -74,20 +74,30 @@ def draw_sample(
     """
     columns, rows = grid
     _check(cities, columns, rows, chip_px, seed)
-    made = []
     looks = make_looks(cities, seed)
+    jobs: list[list[tuple[CitySpec, Place]]] = []
     for index, look in enumerate(looks):
         spec = CitySpec(look, index, seed, rows, columns, chip_px)
         splits = ["train", "test_public"] if index in (0, len(looks) - 1) else ["train"]
-        for split in splits:
-            area = f"AOI_{look.aoi}_{look.name}"
-            path = Path(out) / KEY / f"SN5_roads_{split}_{area}.tar.gz"
-            chips = spec.places(split)
-            packed = map_ordered(partial(chip_members, spec), chips, len(chips), threads, f"sample {area} {split}")
-            write_tarball(path, packed)
-            log.info("%s: %d chips, %.1f MB", path, len(chips), path.stat().st_size / 1e6)
-            made.append(path)
+        jobs += [[(spec, place) for place in spec.places(split)] for split in splits]
+    total = sum(len(chips) for chips in jobs)
+    # One pool for all cities; each tarball takes its chips from the common, ordered stream.
+    drawn = map_ordered(_chip_members, itertools.chain.from_iterable(jobs), total, threads, "sample cities")
+    made = []
+    for chips in jobs:
+        spec, first = chips[0]
+        path = Path(out) / KEY / f"SN5_roads_{first.split}_AOI_{spec.look.aoi}_{spec.look.name}.tar.gz"
+        write_tarball(path, itertools.islice(drawn, len(chips)))
+        log.info("%s: %d chips, %.1f MB", path, len(chips), path.stat().st_size / 1e6)
+        made.append(path)
+    # The stream's own end closes its pool and its progress line.
+    for _ in drawn:
+        raise AssertionError("more chips than planned")
     return made
+
+
+def _chip_members(job: tuple[CitySpec, Place]) -> list[Member]:
+    return chip_members(*job)
 
 
 def _check(cities: int, columns: int, rows: int, chip_px: int, seed: int) -> None:

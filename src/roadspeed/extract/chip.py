@@ -5,6 +5,7 @@ import shapely
 from numpy.typing import NDArray
 
 from roadspeed.errors import InputError
+from roadspeed.extract.centre import centre_junctions
 from roadspeed.extract.georef import lonlat_lines
 from roadspeed.extract.join import close_gaps, reach_border
 from roadspeed.extract.mosaic import Mosaic, single
@@ -95,6 +96,7 @@ def build_graph(
     contract_clusters(network, settings.cluster_m)
     network.merge()
     drop_doubles(network, settings.cluster_m)
+    centre_junctions(network)
     drop_small(network, settings.component_m, settings.high, _leaving(network, mosaic))
     if not network.lines:
         return empty_graph()

@@ -5,7 +5,6 @@ it: what the raster still shows of a road makes longer joins acceptable. Cheap j
 """
 
 import itertools
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +30,8 @@ SIDE_REACH_M = 20.0
 """How far from a loose end the road beside is looked for."""
 FAR_SIDE_M = 8.0
 """How far beyond that road its surface is looked at."""
-DISTURBED_M = float(os.environ.get("DIST", "0.8"))
+DISTURBED_M = 0.8
 """Difference between the two sides of a road's surface from which on it counts as disturbed."""
-SEEN = float(os.environ.get("SEEN", "0.4"))
 FAN_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
 """Directions, off straight ahead, in which the road beside is looked for."""
 
@@ -177,7 +175,7 @@ def _judge(
 ) -> Join | None:
     """Return the join of two ends, or None where it is too long for what speaks for it."""
     length = float(np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum())
-    unseen = evidence.unseen_m(path, max(settings.low, SEEN * bright))
+    unseen = evidence.unseen_m(path, max(settings.low, settings.seen * bright))
     if unseen > settings.gap_m * (1 - min(turn, 30.0) / 60):
         return None
     return Join((unseen + length / 4) * (1 + turn / 45), ends, path)
@@ -216,7 +214,7 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
     if not len(hit):
         return []
     along = np.arange(STEP_M / 2, SIDE_REACH_M + FAR_SIDE_M, STEP_M)
-    below = np.maximum(settings.low, SEEN * np.repeat(bright, per_end)[hit])
+    below = np.maximum(settings.low, settings.seen * np.repeat(bright, per_end)[hit])
     seen = evidence.at(start[hit, None] + along[None, :, None] * rays[hit, None]) >= below[:, None]
     before = along[None] < away[hit, None]
     unseen = STEP_M * (~seen & before).sum(axis=1)

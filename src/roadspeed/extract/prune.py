@@ -8,7 +8,9 @@ from scipy.sparse.csgraph import connected_components
 from roadspeed.extract.network import Network
 
 
-def prune_spurs(network: Network, shorter_m: float, kept: NDArray[np.bool_], rounds: int = 4, forks: bool = False) -> None:
+def prune_spurs(
+    network: Network, shorter_m: float, kept: NDArray[np.bool_], rounds: int = 4, forks: bool = False
+) -> None:
     """Remove dead ends shorter than `shorter_m`, then join what two lines are left of a junction.
 
     Where all but one line at a junction are such dead ends, the longest of them stays: it is the road's end.

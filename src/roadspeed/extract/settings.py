@@ -8,11 +8,11 @@ from roadspeed.settings import Settings
 class ExtractSettings(Settings):
     """How a road network is read out of a probability raster. All extents are metres on the ground."""
 
-    smooth_m: float = Field(default=0.9, ge=0, le=5)
+    smooth_m: float = Field(default=0.7, ge=0, le=5)
     """Standard deviation of the Gaussian that smooths the road probability before thresholding."""
     low: float = Field(default=0.2, gt=0, lt=1)
     """Smoothed probability above which a pixel may be road."""
-    relative: float = Field(default=0.55, ge=0, lt=1)
+    relative: float = Field(default=0.5, ge=0, lt=1)
     """A road pixel has at least this share of the highest smoothed probability around it: a road that the raster
     shows blurred is then no wider than a sharp one, and what lies beside it does not count."""
     around_m: float = Field(default=2.5, ge=0, le=20)
@@ -29,6 +29,8 @@ class ExtractSettings(Settings):
     """Dead ends shorter than this, measured from the junction, are removed."""
     gap_m: float = Field(default=20.0, ge=0, le=60)
     """Two loose ends that head for each other are joined when at most so much between them shows no road."""
+    seen: float = Field(default=0.4, ge=0, le=1)
+    """A place on the way shows road when its probability is this share of that of the road that ends, and `low`."""
     near_m: float = Field(default=7.0, ge=0, le=60)
     """Two loose ends this close are joined whatever their directions, unless they point away from each other."""
     side_m: float = Field(default=7.0, ge=0, le=60)
@@ -37,7 +39,7 @@ class ExtractSettings(Settings):
     side_intact_m: float = Field(default=3.0, ge=0, le=60)
     """The same where the road beside looks intact, as it does beside a true dead end."""
     reach_m: float = Field(default=30.0, ge=0, le=60)
-    """Longest join, however well the probability along it (half of `low` at least) supports it."""
+    """Longest join, however well the probability along it supports it."""
     gap_angle_deg: float = Field(default=35.0, ge=0, le=90)
     """Largest angle between a gap and the road that ends at it."""
     border_m: float = Field(default=8.0, ge=0, le=60)

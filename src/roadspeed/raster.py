@@ -16,6 +16,9 @@ from roadspeed.errors import InputError
 from roadspeed.files import atomic
 
 TILE_PX = 256
+FAST: dict[str, Any] = {"compress": "zstd", "zstd_level": 1}
+"""Options for files that are written and read often: twice as fast as deflate, a little smaller, but unknown to
+programs that do not read TIFF through GDAL."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,12 @@ def write_raster(
         "transform": grid.transform,
         "nodata": nodata,
         "compress": "deflate",
-        "zlevel": 1,
         "predictor": 2 if np.issubdtype(pixels.dtype, np.integer) else 3,
         "interleave": "pixel" if pixels.shape[0] == 3 else "band",
         "BIGTIFF": "IF_SAFER",
     }
+    if options.get("compress", "deflate") == "deflate":
+        profile["zlevel"] = 1
     if not small:
         profile |= {"tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX}
     with atomic(path) as temporary, rasterio.open(temporary, "w", **(profile | options)) as target:

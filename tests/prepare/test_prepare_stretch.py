@@ -27,6 +27,7 @@ def write_city(tmp_path: Path, **images: np.ndarray | bytes | None) -> Path:
     chips = []
     for number, (name, pixels) in enumerate(images.items()):
         path = tmp_path / "images" / f"{name}.tif"
+        path.parent.mkdir(exist_ok=True)
         if isinstance(pixels, bytes):
             path.write_bytes(pixels)
         elif pixels is not None:
@@ -94,6 +95,26 @@ def test_city_range_gives_no_seams(tmp_path: Path) -> None:
     a, _ = read_raster(tmp_path / "out/rgb/dark.tif")
     b, _ = read_raster(tmp_path / "out/rgb/bright.tif")
     assert (a[:, 0, 0] != b[:, 0, 0]).any()
+
+
+def test_city_range_of_large_images_is_near_the_exact_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    pixels = rng.gamma(4, 100, (8, 300, 300)).astype(np.uint16)
+    pixels[:, :150] = np.maximum(pixels[:, :150], 1) + 300
+    run(tmp_path, write_city(tmp_path, a=pixels))
+    stored = json.loads((tmp_path / "out/rgb.json").read_text())["ranges"]
+    for (low, high), band in zip(stored, (5, 3, 2), strict=True):
+        exact = np.percentile(pixels[band - 1][pixels[band - 1] > 0], (2, 98))
+        assert (low, high) == pytest.approx(tuple(exact), rel=0.03)
+
+
+def test_uncompressed_image_that_is_cut_short(tmp_path: Path) -> None:
+    pixels = np.ones((8, 300, 300), np.uint16)
+    write_raster(tmp_path / "x.tif", pixels, grid(300), compress="none", predictor=1, interleave="pixel")
+    content = (tmp_path / "x.tif").read_bytes()
+    rows = run(tmp_path, write_city(tmp_path, whole=content, cut=content[: len(content) // 2]))
+    assert rows["whole"]["rgb"]
+    assert rows["cut"]["note"].startswith("image cannot be used: pixels cannot be read")
 
 
 def test_bands(tmp_path: Path) -> None:

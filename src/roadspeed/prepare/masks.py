@@ -26,7 +26,7 @@ from roadspeed.parallel import map_ordered
 from roadspeed.prepare.done import DoneChips
 from roadspeed.prepare.labels import Labels, read_labels
 from roadspeed.prepare.settings import MaskSettings
-from roadspeed.raster import Grid, open_raster, read_grid, read_raster, write_raster
+from roadspeed.raster import FAST, Grid, open_raster, read_grid, read_raster, write_raster
 from roadspeed.speedbins import SpeedBins
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def _mask_chip(job: _Job, folder: Path, settings: MaskSettings, bins: SpeedBins)
     if len(labels.lines) and not mask.any():
         notes.append("its labelled roads lie outside the image's data")
     path = folder / "masks" / f"{job.chip.chip_id}.tif"
-    write_raster(path, mask[None], grid)
+    write_raster(path, mask[None], grid, **FAST)
     return entry | {
         "mask": f"masks/{path.name}",
         "road_share": round(float(counts[1:].sum() / max(with_data, 1)), 6),

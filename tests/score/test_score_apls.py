@@ -10,6 +10,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from roads_by_hand import roads
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
 from roadspeed.geo import LONLAT, project, utm_crs
 from roadspeed.score import apls as apls_module
@@ -19,6 +21,7 @@ from roadspeed.score.network import Network, Points
 from roadspeed.score.readers import read_roads
 from roadspeed.score.roads import Roads, no_roads
 from roadspeed.score.settings import ScoreSettings
+from roadspeed.score.shortest import build_hierarchy, distance_rows
 
 DEFAULTS = ScoreSettings()
 
@@ -194,6 +197,39 @@ def test_both_directions_equal_the_definition(first: tuple, second: tuple) -> No
         assert score.proposal_onto_truth.score == pytest.approx(slow_direction(proposal, truth, weight), abs=1e-9)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 25),
+    st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24), st.integers(0, 9), st.integers(1, 9)), max_size=80),
+)
+def test_distances_of_any_multigraph_equal_dijkstra_s(nodes: int, edges: list) -> None:
+    table = np.array([(a % nodes, b % nodes, one, two) for a, b, one, two in edges], np.int64).reshape(-1, 4)
+    weights = np.ascontiguousarray(table[:, 2:].T, dtype=float)
+    hierarchy = build_hierarchy(table[:, 0].copy(), table[:, 1].copy(), weights, nodes)
+    for kind in (0, 1):
+        graph = nx.MultiGraph()
+        graph.add_nodes_from(range(nodes))
+        graph.add_weighted_edges_from((a, b, w) for (a, b, *_), w in zip(table.tolist(), weights[kind], strict=True))
+        expected = np.full((nodes, nodes), np.inf)
+        for source, paths in nx.all_pairs_dijkstra_path_length(graph):
+            expected[source, list(paths)] = list(paths.values())
+        np.testing.assert_array_equal(distance_rows(np.arange(nodes), hierarchy, kind), expected)
+
+
+def test_distances_of_a_dense_graph_equal_dijkstra_s() -> None:
+    # Far from planar, so that lists of neighbours outgrow every place first made for them.
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(0, 300, (2, 900))
+    weights = rng.random((2, 900))
+    hierarchy = build_hierarchy(first, second, weights, 300)
+    assert len(hierarchy.up) > 4 * 2 * 900
+    best = np.full((300, 300), np.inf)
+    np.minimum.at(best, (first, second), weights[1])
+    best = np.where(np.isinf(np.minimum(best, best.T)), 0, np.minimum(best, best.T))
+    expected = dijkstra(csr_array(best), directed=False)
+    np.testing.assert_allclose(distance_rows(np.arange(300), hierarchy, 1), expected)
+
+
 def assert_same(one: Scores, other: Scores, tolerance: float = 1e-6) -> None:
     for name, value in one.numbers().items():
         assert getattr(other, name, None) == pytest.approx(value, abs=tolerance) or name.startswith("topo"), name
@@ -231,6 +267,8 @@ def test_blocks_and_threads_do_not_change_the_score(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(apls_module, "BLOCK", 4)
     assert apls(pair, "time").score == pytest.approx(whole.score, abs=1e-12)
     assert apls(pair, "time", threads=2).score == apls(pair, "time").score
+    monkeypatch.setattr(apls_module, "BLOCK_BYTES", 1)  # one source at a time
+    assert apls(pair, "time").score == pytest.approx(whole.score, abs=1e-12)
     pairs = np.array([[0, 5], [5, 0], [3, 3], [2, 7], [8, 1]])
     few = pair_distances(pair.truth, pair.truth_points, pairs)
     graph = as_networkx(pair.truth, pair.truth_points, "length")

@@ -2,11 +2,10 @@
 
 Van Etten, Lindenbaum, Bacastow, SpaceNet: a remote sensing dataset and challenge series, arXiv:1807.01232.
 Strategy: a control point lies on an edge, so its paths follow from those between the ends of edges. Only these are
-searched (one Dijkstra a node, not a control point), in blocks of sources, so memory stays far below points × points;
-the 4 combinations of ends are tried in a compiled loop over pairs.
+searched, in blocks of sources, so memory stays far below points × points; the combinations of ends are tried in a
+compiled loop over pairs.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +17,14 @@ from roadspeed.geo import LONLAT, project
 from roadspeed.score.network import Floats, Ints, Network, Points, build_network, control_points
 from roadspeed.score.roads import Roads, local_crs
 from roadspeed.score.settings import ScoreSettings
-from roadspeed.score.shortest import compare_pairs, distance_rows
+from roadspeed.score.shortest import compare_pairs
 
 MIN_PATH = 0.001
 """Paths that are not longer (metres or seconds) are not compared, as in the reference."""
 BLOCK = 512
-"""Sources at a time; with 10,000 nodes their rows take some 100 MB."""
+"""Sources at a time, at most."""
+BLOCK_BYTES = 48_000_000
+"""About what the distances of a block may take; the larger the networks, the smaller the blocks."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,20 @@ def apls(pair: Pair, weight: str = "length", threads: int = 1) -> Apls:
 def _direction(
     home: tuple[Network, Points], other: tuple[Network, Points], control_nodes: int, weight: str, threads: int
 ) -> Direction:
-    losses = path_losses(home, other, weight, threads).sum(0)
+    losses = 2 * path_losses(home, other, weight, threads, once=True).sum(0)
     pairs = int(losses[0])
     missing, too_long, too_short = (float(value) for value in losses[1:] / max(pairs, 1))
     score = max(0.0, 1.0 - missing - too_long - too_short) if pairs else 0.0
     return Direction(score, control_nodes, len(home[1]), pairs, missing, too_long, too_short)
 
 
-def path_losses(home: tuple[Network, Points], other: tuple[Network, Points], weight: str, threads: int = 1) -> Floats:
+def path_losses(
+    home: tuple[Network, Points],
+    other: tuple[Network, Points],
+    weight: str,
+    threads: int = 1,
+    once: bool = False,
+) -> Floats:
     """Return what each control point's paths lose in the other network.
 
     Args:
@@ -160,6 +167,7 @@ def path_losses(home: tuple[Network, Points], other: tuple[Network, Points], wei
         other: the other network and the same points on it, edge -1 where they are not.
         weight: `length` or `time`.
         threads: cores to use.
+        once: count each path for the first of its two points only, which takes half the time.
 
     Returns:
         (n, 4) number of paths compared, and their summed losses: missing, too long, too short.
@@ -168,8 +176,10 @@ def path_losses(home: tuple[Network, Points], other: tuple[Network, Points], wei
     if not len(points_x):
         return np.zeros((0, 4))
     x, y = _Side(network_x, points_x, weight), _Side(network_y, points_y, weight)
-    blocks = np.array_split(np.arange(len(points_x)), -(-len(points_x) // BLOCK))
-    work = partial(_compare_block, x, y)
+    nodes = len(network_x.node_xy) + len(network_y.node_xy)
+    block = min(BLOCK, max(1, BLOCK_BYTES // (8 * nodes)))
+    blocks = np.array_split(np.arange(len(points_x)), -(-len(points_x) // block))
+    work = partial(_compare_block, x, y, once)
     if threads <= 1 or len(blocks) == 1:
         return np.concatenate([work(block) for block in blocks])
     with ThreadPoolExecutor(threads) as pool:
@@ -180,28 +190,28 @@ class _Side:
     """A network and points on it, as flat arrays for the compiled loops."""
 
     def __init__(self, network: Network, points: Points, weight: str) -> None:
-        self.indptr, self.neighbours, edge = network.csr
-        self.weights = network.edge_weights(weight)[edge]
-        self.edge = points.edge
+        self.network, self.weight, self.edge = network, weight, points.edge
         self.ends, self.offsets = network.offsets(points, weight)
+        if len(network):
+            _ = network.hierarchy  # built here once, not by several threads at a time
 
     def rows(self, sources: Ints) -> tuple[Floats, Ints]:
         """Return distance rows from the ends of the sources' edges, and each node's row number."""
-        nodes = np.unique(self.ends[sources][self.edge[sources] >= 0])
-        row_of = np.zeros(max(len(self.indptr) - 1, 1), np.int64)
+        nodes = np.unique(self.ends[:, sources][:, self.edge[sources] >= 0])
+        row_of = np.zeros(max(len(self.network.node_xy), 1), np.int64)
         row_of[nodes] = np.arange(len(nodes))
         if not len(nodes):
             return np.zeros((1, len(row_of))), row_of
-        return distance_rows(nodes, self.indptr, self.neighbours, self.weights), row_of
+        return self.network.distances(nodes, self.weight), row_of
 
 
-def _compare_block(x: _Side, y: _Side, sources: Ints) -> NDArray[np.float64]:
+def _compare_block(x: _Side, y: _Side, once: bool, sources: Ints) -> NDArray[np.float64]:
     rows_x, row_of_x = x.rows(sources)
     rows_y, row_of_y = y.rows(sources)
     return np.asarray(
         compare_pairs(
             sources, rows_x, row_of_x, x.edge, x.ends, x.offsets,
-            rows_y, row_of_y, y.edge, y.ends, y.offsets, MIN_PATH,
+            rows_y, row_of_y, y.edge, y.ends, y.offsets, MIN_PATH, once,
         )
     )  # fmt: skip
 
@@ -224,14 +234,9 @@ def pair_distances(network: Network, points: Points, pairs: Ints, weight: str = 
             continue
         i, j = pairs[block].T
         rows, row_of = side.rows(np.unique(i))
-        near, far = side.offsets[i][:, :, None], side.offsets[j][:, None, :]
-        between = rows[row_of[side.ends[i]][:, :, None], side.ends[j][:, None, :]]
+        near, far = side.offsets.T[i][:, :, None], side.offsets.T[j][:, None, :]
+        between = rows[row_of[side.ends.T[i]][:, :, None], side.ends.T[j][:, None, :]]
         best = (near + between + far).min((1, 2))
-        along = np.abs(side.offsets[i, 0] - side.offsets[j, 0])
+        along = np.abs(side.offsets[0, i] - side.offsets[0, j])
         result[block] = np.where(side.edge[i] == side.edge[j], np.minimum(best, along), best)
     return result
-
-
-def harmonic_mean(scores: Sequence[float]) -> float:
-    """Return the harmonic mean of scores, 0 when one of them is."""
-    return len(scores) / sum(1 / score for score in scores) if min(scores) > 0 else 0.0

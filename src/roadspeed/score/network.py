@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from roadspeed.errors import InputError
-from roadspeed.score.shortest import adjacency, distance_rows, walk_chains
+from roadspeed.score.shortest import Hierarchy, adjacency, build_hierarchy, distance_rows, walk_chains
 from roadspeed.speedbins import MPH_TO_MPS
 
 GRID_M = 0.001
@@ -101,9 +101,14 @@ class Network:
         return np.repeat(np.arange(len(self)), np.diff(self.edge_first))
 
     @cached_property
-    def csr(self) -> tuple[Ints, Ints, Ints]:
-        """Adjacency of the nodes: indptr, neighbour, edge."""
-        return adjacency(self.edge_ends[:, 0].copy(), self.edge_ends[:, 1].copy(), len(self.node_xy))
+    def hierarchy(self) -> Hierarchy:
+        """The nodes prepared for distances by length and by time."""
+        weights = np.stack([self.edge_length_m, self.edge_time_s])
+        return build_hierarchy(self.edge_ends[:, 0], self.edge_ends[:, 1], weights, len(self.node_xy))
+
+    def distances(self, nodes: Ints, weight: str = "length") -> Floats:
+        """Return shortest distances (r, k) by `length` in metres or `time` in seconds from r nodes to all k."""
+        return distance_rows(nodes, self.hierarchy, int(weight == "time"))
 
     @cached_property
     def tree(self) -> shapely.STRtree:
@@ -177,18 +182,18 @@ class Network:
         return Points(edge, position_m, position_s, xy)
 
     def offsets(self, points: Points, weight: str) -> tuple[Ints, Floats]:
-        """Return the end nodes (n, 2) of the points' edges and the `length` or `time` to each (n, 2).
+        """Return the end nodes (2, n) of the points' edges and the `length` or `time` to each (2, n).
 
         Points that are not on the network get node 0 and infinite offsets.
         """
         on = points.edge >= 0
         edge = np.where(on, points.edge, 0)
         if not len(self):
-            return np.zeros((len(points), 2), np.int64), np.full((len(points), 2), np.inf)
+            return np.zeros((2, len(points)), np.int64), np.full((2, len(points)), np.inf)
         position = points.position_s if weight == "time" else points.position_m
         rest = np.maximum(self.edge_weights(weight)[edge] - position, 0.0)
-        offsets = np.where(on[:, None], np.column_stack([position, rest]), np.inf)
-        return np.where(on[:, None], self.edge_ends[edge], 0), offsets
+        offsets = np.where(on, np.stack([position, rest]), np.inf)
+        return np.where(on, self.edge_ends[edge].T, 0), offsets
 
 
 def control_points(network: Network, spacing_m: float) -> Points:
@@ -338,9 +343,9 @@ def _large_enough(a: Ints, b: Ints, place: Floats, min_m: float) -> NDArray[np.b
     for component in np.flatnonzero(~large & (total_m >= min_m)):
         mine = in_component == component
         nodes, ends = np.unique(np.concatenate([a[mine], b[mine]]), return_inverse=True)
-        count = int(mine.sum())
-        indptr, neighbour, segment = adjacency(ends[:count], ends[count:], len(nodes))
-        rows = distance_rows(np.arange(len(nodes)), indptr, neighbour, length_m[mine][segment])
+        weights = np.stack([length_m[mine]] * 2)
+        hierarchy = build_hierarchy(ends[: mine.sum()], ends[mine.sum() :], weights, len(nodes))
+        rows = distance_rows(np.arange(len(nodes)), hierarchy)
         large[component] = rows.max() >= min_m
     return np.asarray(large[in_component], bool)
 

@@ -14,7 +14,6 @@ from scipy.spatial import KDTree
 
 from roadspeed.score.network import Floats, Network, Points, control_points
 from roadspeed.score.settings import ScoreSettings
-from roadspeed.score.shortest import distance_rows
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ def reachable(network: Network, points: Points, number: int, radius_m: float, sp
     """
     edge, at_m = int(points.edge[number]), float(points.position_m[number])
     ends, length_m = network.edge_ends[edge], network.edge_length_m
-    indptr, neighbours, edges = network.csr
-    rows = distance_rows(ends, indptr, neighbours, length_m[edges])
+    rows = network.distances(ends)
     to_node = np.minimum(rows[0] + at_m, rows[1] + length_m[edge] - at_m)
     found_edge, found_at = [np.array([edge])], [np.array([at_m])]
     steps = np.arange(1, int(radius_m / spacing_m + 1e-9) + 1) * spacing_m

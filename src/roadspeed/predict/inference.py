@@ -80,7 +80,14 @@ class Predictor:
         self.networks, self.flips = list(networks), flips
         self.bands, self.bins = networks[0].bands, networks[0].bins
 
-    def probabilities(self, image: NDArray[np.uint8], which: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    @property
+    def band_names(self) -> list[str]:
+        """A name for each band of the result."""
+        lower = (0.0, *self.bins.upper_mph)
+        bins = [f"over {low:g} to {high:g} mph" for low, high in zip(lower, self.bins.upper_mph, strict=False)]
+        return [*bins, "all roads"]
+
+    def scaled(self, image: NDArray[np.uint8], which: Sequence[int] | None = None) -> NDArray[np.float32]:
         """Return probabilities × 255 of an image; pixels without data get 0.
 
         Args:
@@ -88,12 +95,16 @@ class Predictor:
             which: places of the networks to use; all by default.
 
         Returns:
-            (C, H, W) uint8.
+            (C, H, W) float32.
         """
         networks = [network.run for place, network in enumerate(self.networks) if which is None or place in which]
         mean = mean_probability(networks, torch.from_numpy(np.ascontiguousarray(image))[None], self.flips)
         mean *= torch.from_numpy(image.any(0))
-        return mean.mul_(255).round_().to(torch.uint8).numpy()
+        return mean.mul_(255).numpy()
+
+    def probabilities(self, image: NDArray[np.uint8], which: Sequence[int] | None = None) -> NDArray[np.uint8]:
+        """Return `scaled`, rounded to uint8."""
+        return torch.from_numpy(self.scaled(image, which)).round_().to(torch.uint8).numpy()
 
 
 def load_networks(

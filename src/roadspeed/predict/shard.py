@@ -23,6 +23,7 @@ from roadspeed.files import (
     write_table,
     write_text,
 )
+from roadspeed.host.cpus import use_own_cpus
 from roadspeed.host.engine import choose_engine
 from roadspeed.predict.context import Placed, bordered_size, neighbours_of, place, read_bordered
 from roadspeed.predict.inference import Network, Predictor, load_networks
@@ -206,8 +207,8 @@ def _predict(jobs: Sequence[Job], networks: Sequence[Network], settings: Predict
 
     with (
         Progress(what, len(jobs), "chip") as progress,
-        ThreadPoolExecutor(1) as reader,
-        ThreadPoolExecutor(1) as writer,
+        ThreadPoolExecutor(1, initializer=use_own_cpus) as reader,
+        ThreadPoolExecutor(1, initializer=use_own_cpus) as writer,
     ):
         reading: deque[Future[tuple[NDArray[np.uint8], tuple[slice, slice]]]] = deque()
         writing: deque[Future[Job]] = deque()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from roadspeed.host.cpus import use_own_cpus
 from roadspeed.parallel import PR_SET_PDEATHSIG
 from roadspeed.train.crops import Crop, CropSource
 
@@ -112,7 +113,7 @@ class CropLoader:
                 multiprocessing_context="forkserver",
             )
         else:
-            self.pool = ThreadPoolExecutor(threads, initializer=cv2.setNumThreads, initargs=(1,))
+            self.pool = ThreadPoolExecutor(threads, initializer=_start_thread)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -139,9 +140,15 @@ class CropLoader:
             self.pool.shutdown(cancel_futures=True)
 
 
+def _start_thread() -> None:
+    """Leave the core that OpenMP may have bound the parent to, and compute on one thread."""
+    use_own_cpus()
+    cv2.setNumThreads(1)
+
+
 def _start_worker(_: int) -> None:
     """Make a worker end with its parent, leave Ctrl-C to it, and compute on one thread."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    _start_thread()
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """The configuration as files: config.yaml with every key explained, and its JSON schema.
 
 Both are made from the typed settings, so neither can fall behind: `python -m roadspeed.configfile` rewrites
-them, keeping the values that config/config.yaml has.
+them. Of config/config.yaml it keeps the run's name and the cities; all else gets the default.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from roadspeed.config import City, Config, load_config, schema
+from roadspeed.config import City, Config, check_config, schema
 from roadspeed.files import write_text
 from roadspeed.logs import run_main
 from roadspeed.settings import Settings
@@ -73,7 +73,8 @@ def _flow(value: object) -> str:
 
 
 def _main() -> None:
-    write_text(CONFIG_FILE, render_config(load_config(CONFIG_FILE)))
+    values = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
+    write_text(CONFIG_FILE, render_config(check_config({"run": values["run"], "cities": values["cities"]})))
     write_text(SCHEMA_FILE, render_schema())
 
 

@@ -11,7 +11,9 @@ from roadspeed.errors import ConfigError
 class Settings(BaseModel):
     """Settings of one stage: typed, immutable, with a description and a default for each field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, protected_namespaces=()
+    )
 
     @classmethod
     def from_json(cls, text: str) -> Self:

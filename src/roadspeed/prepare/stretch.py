@@ -35,7 +35,9 @@ RGB_COLUMNS = ("chip_id", "rgb", "valid_share", "note")
 MULTISPECTRAL_RGB = (5, 3, 2)
 LEVELS = 65536
 COUNTED_ROWS, OF_ROWS = 8, 32
-"""Of so many rows of an image, so many are counted for the city's range."""
+"""Of so many rows of a large image, so many are counted for the city's range."""
+ALL_ROWS_UP_TO = 256
+"""Smaller images are counted whole."""
 
 Ranges = tuple[tuple[float, float], ...]
 
@@ -155,7 +157,7 @@ def read_bands(
     Args:
         path: the image.
         settings: which bands.
-        counted_rows: read only COUNTED_ROWS of each OF_ROWS rows, one below the other.
+        counted_rows: read only COUNTED_ROWS of each OF_ROWS rows of a large image, one below the other.
 
     Returns:
         (3, rows, columns) uint8 or uint16, (rows, columns) bool, and the grid of the whole image.
@@ -168,7 +170,8 @@ def read_bands(
         if any(source.dtypes[band - 1] not in ("uint8", "uint16") for band in bands):
             raise InputError(f"{path}: pixels are {source.dtypes[bands[0] - 1]}, expected uint8 or uint16")
         alpha = [i for i, kind in enumerate(source.colorinterp, 1) if kind == ColorInterp.alpha]
-        step, count = (OF_ROWS, COUNTED_ROWS) if counted_rows else (source.height, source.height)
+        sampled = counted_rows and source.height > ALL_ROWS_UP_TO
+        step, count = (OF_ROWS, COUNTED_ROWS) if sampled else (source.height, source.height)
         try:
             parts = [
                 source.read(bands + alpha, window=Window(0, row, source.width, min(count, source.height - row)))

@@ -30,8 +30,8 @@ BRIDGE_M = 5.0
 RIVER_M = (13.0, 31.0)
 """South of its west-east line a river lies between these distances from the road's middle, in its mean."""
 
-_SOUTHWARD = ("motorway", "secondary", "tertiary", "primary", "tertiary", "secondary", "tertiary", "trunk",
-              "tertiary", "secondary", "tertiary", "primary", "secondary", "tertiary")  # fmt: skip
+_SOUTHWARD = ("motorway", "tertiary", "secondary", "tertiary", "primary", "tertiary", "secondary", "trunk",
+              "tertiary", "secondary", "tertiary", "primary", "tertiary", "secondary")  # fmt: skip
 _EASTWARD = ("primary", "trunk", "tertiary", "secondary", "tertiary", "primary", "tertiary", "trunk",
              "secondary", "tertiary")  # fmt: skip
 RIVER_LINE = -1
@@ -103,7 +103,10 @@ def make_lines(spec: CitySpec) -> Lines:
         avoid = (hole[family], hole[family + 2]) if hole else None
         kinds = (_SOUTHWARD, _EASTWARD)[family]
         rng = spec.rng(family, 11)
-        first = _line(spec, 0, kinds[0], float(rng.uniform(-shift, shift)), family, avoid)
+        at = float(rng.uniform(-shift, shift))
+        if family == 0 and spec.look.along_border:
+            at = abs(at)
+        first = _line(spec, 0, kinds[0], at, family, avoid)
         lines = {0: first}
         for sign in (1, -1):
             number, line = 0, first

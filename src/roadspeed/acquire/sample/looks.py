@@ -65,7 +65,7 @@ def _times(values: tuple[float, ...], factors: tuple[float, ...]) -> tuple[float
 LOOKS = (
     Look(
         21, "Alderbrook", 42.317, -96.204, 0.6, 4.0, 47.0,
-        ("grid", "crescent", "field", "curvy", "commercial", "grid", "grid"),
+        ("grid", "crescent", "grid", "curvy", "commercial", "field", "grid"),
         0.12, 0.9, 1.0, 142.0, 52.0, 70.0, 0.16,
         ("grass_dry", "soil_brown"), ("grass_lush", "grass_dry"), ("tree_dark", "tree_green"),
         (("shingle_grey", 4), ("shingle_brown", 3), ("shingle_dark", 1.5), ("roof_white", 1.5), ("metal_blue", 0.6)),

@@ -239,7 +239,7 @@ def _commercial(spec: CitySpec, i: int, j: int, made: Things, space: _Space, rng
     length, depth = (u1 - u0) * wide - 10, (v1 - v0) * high * 0.46
     if min(length, depth) > 12:
         roof = _pick(rng, (("roof_white", 3), ("shingle_grey", 2), ("roof_tan", 1.5), ("metal_blue", 0.8)))
-        house = House(middle[0], middle[1], angle, length, depth, float(rng.uniform(6, 9)), roof, 1.0, False)
+        house = House(middle[0], middle[1], angle, length, depth, float(rng.uniform(6, 9)), roof, 0.85, False)
         made.houses.append(house)
     along = direction / np.hypot(*direction)
     across = np.array([-along[1], along[0]])

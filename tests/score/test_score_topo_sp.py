@@ -26,7 +26,7 @@ def start(network, x: float, y: float) -> Points:
 
 def count_at(lines: list, x: float, y: float, radius_m: float = 150, spacing_m: float = 30) -> int:
     network = prepared(roads(*lines), no_roads()).truth
-    return len(reachable(network, start(network, x, y), 0, radius_m, spacing_m))
+    return len(reachable(network, start(network, x, y), radius_m, spacing_m)[1])
 
 
 def test_places_on_the_way() -> None:

@@ -12,8 +12,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
-from roadspeed.score.network import Floats, Network, Points, control_points
+from roadspeed.score.network import Floats, Ints, Network, Points, control_points
 from roadspeed.score.settings import ScoreSettings
+
+SLACK_M = 1e-6
+"""Rounding of distances along roads."""
 
 
 @dataclass(frozen=True)
@@ -44,71 +47,80 @@ def topo(truth: Network, proposal: Network, settings: ScoreSettings) -> Topo | N
         rng = np.random.default_rng(settings.seed)
         origins = origins.take(np.sort(rng.choice(len(origins), settings.topo_origins, replace=False)))
     starts = proposal.snap(origins.xy, settings.snap_m)
-    holes = marbles = filled = 0
-    for number in range(len(origins)):
-        hole_xy = reachable(truth, origins, number, settings.topo_radius_m, settings.topo_spacing_m)
-        holes += len(hole_xy)
-        if starts.edge[number] < 0:
-            continue
-        marble_xy = reachable(proposal, starts, number, settings.topo_radius_m, settings.topo_spacing_m)
-        marbles += len(marble_xy)
-        filled += _matched(hole_xy, marble_xy, settings.snap_m)
-    precision = filled / marbles if marbles else 0.0
-    recall = filled / holes
-    f1 = 2 * precision * recall / (precision + recall) if filled else 0.0
-    return Topo(precision, recall, f1)
+    found = np.flatnonzero(starts.edge >= 0)
+    reach = (settings.topo_radius_m, settings.topo_spacing_m)
+    hole_origin, hole_xy = reachable(truth, origins, *reach)
+    marble_origin, marble_xy = reachable(proposal, starts.take(found), *reach)
+    filled = _matched(hole_origin, hole_xy, found[marble_origin], marble_xy, settings.snap_m)
+    precision = filled / len(marble_xy) if filled else 0.0
+    recall = filled / len(hole_xy)
+    return Topo(precision, recall, 2 * precision * recall / (precision + recall) if filled else 0.0)
 
 
-def reachable(network: Network, points: Points, number: int, radius_m: float, spacing_m: float) -> Floats:
-    """Return the places at 0, spacing, 2 × spacing … up to radius metres from a point, along all roads.
+def reachable(network: Network, starts: Points, radius_m: float, spacing_m: float) -> tuple[Ints, Floats]:
+    """Return the places at 0, spacing, 2 × spacing … up to radius metres from points, along all roads.
 
     Args:
         network: the network.
-        points: points on it.
-        number: which of them is the start.
+        starts: n points on it.
         radius_m: how far to go.
         spacing_m: distance between places along the way.
 
     Returns:
-        (m, 2) metres; a place that can be met from two sides at the same distance comes once.
+        (m,) number of the start, and (m, 2) metres; a place that can be met from two sides at the same distance
+        comes once.
     """
-    edge, at_m = int(points.edge[number]), float(points.position_m[number])
-    ends, length_m = network.edge_ends[edge], network.edge_length_m
-    rows = network.distances(ends)
-    to_node = np.minimum(rows[0] + at_m, rows[1] + length_m[edge] - at_m)
-    found_edge, found_at = [np.array([edge])], [np.array([at_m])]
+    if not len(starts):
+        return np.empty(0, np.int64), np.empty((0, 2))
+    length_m, at_m = network.edge_length_m, starts.position_m
+    ends, offsets = network.offsets(starts, "length")
+    nodes, row = np.unique(ends, return_inverse=True)
+    rows = network.distances(nodes)
+    to_node = np.minimum(rows[row[0]] + offsets[0][:, None], rows[row[1]] + offsets[1][:, None])
     steps = np.arange(1, int(radius_m / spacing_m + 1e-9) + 1) * spacing_m
+    every = np.arange(len(starts))
+    owner, edge, at = [every], [starts.edge], [at_m]
+
+    # The start's own edge, both ways, as long as no way round is shorter.
+    whole = length_m[starts.edge][:, None]
     for sign in (-1, 1):
-        at = at_m + sign * steps
-        at = at[(at >= 0) & (at <= length_m[edge])]
-        through = np.minimum(to_node[ends[0]] + at, to_node[ends[1]] + length_m[edge] - at)
-        at = at[np.abs(at - at_m) <= through + 1e-6]
-        found_edge.append(np.full(len(at), edge))
-        found_at.append(at)
+        place = at_m[:, None] + sign * steps
+        around = np.minimum(
+            to_node[every, ends[0]][:, None] + place, to_node[every, ends[1]][:, None] + whole - place
+        )
+        keep = (place >= 0) & (place <= whole) & (steps <= around + SLACK_M)
+        owner.append(np.nonzero(keep)[0])
+        edge.append(starts.edge[owner[-1]])
+        at.append(place[keep])
     # All edges are entered from both ends; a place belongs to the way by which it is nearest.
-    enter = to_node[network.edge_ends]
     for end in (0, 1):
-        which = np.flatnonzero(enter[:, end] < radius_m)
-        into = steps[None, :] - enter[which, end][:, None]
+        enter = to_node[:, network.edge_ends[:, end]]
+        start, which = np.nonzero(enter < radius_m)
+        into = steps - enter[start, which][:, None]
         whole = length_m[which][:, None]
-        along = into if end == 0 else whole - into
-        nearest = steps[None, :] <= enter[which, 1 - end][:, None] + whole - into + 1e-6
-        nearest &= (which[:, None] != edge) | (steps[None, :] <= np.abs(along - at_m) + 1e-6)
-        keep = (into > 1e-6) & (into <= whole + 1e-6) & nearest
-        row, _ = np.nonzero(keep)
-        found_edge.append(which[row])
-        found_at.append(np.clip(along[keep], 0.0, length_m[which[row]]))
-    places = network.points_at(np.concatenate(found_edge), np.concatenate(found_at)).xy
-    cells = np.unique(np.rint(places / 0.01).astype(np.int64), axis=0, return_index=True)[1]
-    return places[np.sort(cells)]
+        place = into if end == 0 else whole - into
+        other_way = to_node[start, network.edge_ends[which, 1 - end]][:, None] + whole - into
+        keep = (into > SLACK_M) & (into <= whole + SLACK_M) & (steps <= other_way + SLACK_M)
+        own = (which == starts.edge[start])[:, None]
+        keep &= ~own | (steps <= np.abs(place - at_m[start][:, None]) + SLACK_M)
+        kept, _ = np.nonzero(keep)
+        owner.append(start[kept])
+        edge.append(which[kept])
+        at.append(np.clip(place[keep], 0.0, length_m[which[kept]]))
+    origin, xy = np.concatenate(owner), network.points_at(np.concatenate(edge), np.concatenate(at)).xy
+    cells = np.column_stack([origin, np.rint(xy / 0.01).astype(np.int64)])
+    first = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    return origin[first], xy[first]
 
 
-def _matched(holes: Floats, marbles: Floats, limit_m: float) -> int:
-    """Return how many marbles can fill a hole of their own within the limit."""
-    near = KDTree(holes).query_ball_tree(KDTree(marbles), limit_m)
-    hole = np.repeat(np.arange(len(holes)), [len(found) for found in near])
-    marble = np.array([m for found in near for m in found], dtype=np.int64)
-    if not len(marble):
+def _matched(hole_of: Ints, holes: Floats, marble_of: Ints, marbles: Floats, limit_m: float) -> int:
+    """Return how many marbles can fill a hole of their own within the limit, each with those of its origin."""
+    if not len(holes) or not len(marbles):
         return 0
-    graph = coo_array((np.ones(len(hole), np.int8), (hole, marble)), shape=(len(holes), len(marbles)))
+    # Origins are laid out far apart in a third dimension, so that one search and one matching serve them all.
+    apart = 10 * limit_m
+    here = KDTree(np.column_stack([holes, hole_of * apart]))
+    there = KDTree(np.column_stack([marbles, marble_of * apart]))
+    near = here.sparse_distance_matrix(there, limit_m, output_type="coo_matrix")
+    graph = coo_array((np.ones(near.nnz, np.int8), (near.row, near.col)), shape=near.shape)
     return int((maximum_bipartite_matching(graph.tocsr(), perm_type="column") >= 0).sum())

@@ -59,8 +59,8 @@ class FoldSettings(Settings):
     method: Literal["blocks", "random"] = "blocks"
     """`blocks`: neighbouring chips stay together and every fold gets its share of each city's roads; `random`: chip
     by chip as the reference does, which lets validation see the neighbours of what was trained on."""
-    block_chips: int = Field(default=3, ge=1, le=50)
-    """Side of a block, in chips."""
+    block_chips: int = Field(default=4, ge=1, le=50)
+    """Side of a block, in chips; smaller where a city has too few. Larger blocks leak less and balance worse."""
     seed: int = 42
     """Seed; with the chips' names it decides the folds, whatever the order of files."""
 

@@ -140,6 +140,8 @@ def _line(
 ) -> Line:
     rng = spec.rng(family, number, 13)
     swing = spec.look.wobble_m * float(rng.uniform(0.6, 1.0)) * (0.7 if kind == "motorway" else 1.0)
+    if spec.look.along_border and (family, number) == (0, -1):
+        swing *= 0.3
     line = Line(number, kind, at_m, swing, float(rng.uniform(380, 680)), float(rng.uniform(0, math.tau)))
     if avoid:
         clear = swing + line.reach_m + 8

@@ -64,7 +64,7 @@ def _times(values: tuple[float, ...], factors: tuple[float, ...]) -> tuple[float
 
 LOOKS = (
     Look(
-        21, "Alderbrook", 42.317, -96.204, 0.6, 4.0, 47.0,
+        21, "Alderbrook", 42.317, -96.204, 2.5, 5.0, 47.0,
         ("grid", "crescent", "grid", "curvy", "commercial", "field", "grid"),
         0.12, 0.9, 1.0, 142.0, 52.0, 70.0, 0.16,
         ("grass_dry", "soil_brown"), ("grass_lush", "grass_dry"), ("tree_dark", "tree_green"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from roadspeed.errors import InputError
+from roadspeed.names import parse_name
 from roadspeed.score.evaluate import Scores
 from roadspeed.score.readers import WHOLE
 from roadspeed.score.roads import Roads, no_roads
@@ -45,7 +46,7 @@ def match_chips(truth: Mapping[str, Roads], proposal: Mapping[str, Roads]) -> li
     proposal = proposal or {next(iter(truth)) if len(truth) == 1 else WHOLE: no_roads()}
     if len(truth) == len(proposal) == 1:
         (name, true_roads), (other, roads) = next(iter(truth.items())), next(iter(proposal.items()))
-        if WHOLE not in (name, other) and name != other:
+        if name != other and all(parse_name(f"{chip}.geojson") for chip in (name, other)):
             log.warning("the truth is %s, the proposal %s; scored as a pair all the same", name, other)
         return [ChipPair(name or other, true_roads, roads)]
     for side, what, others in ((truth, "truth", proposal), (proposal, "proposal", truth)):

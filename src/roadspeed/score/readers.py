@@ -71,7 +71,7 @@ def _read_folder(folder: Path, image: Path | str | None) -> dict[str, Roads]:
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in SUFFIXES:
             for chip, roads in read_roads(file, image).items():
-                key = chip or file.stem
+                key = chip or chip_of(file.stem)
                 if key in found:
                     raise InputError(f"{folder}: chip {key} is in more than one file, the second is {file.name}")
                 found[key] = roads
@@ -112,7 +112,7 @@ def read_geopackage_roads(path: Path | str) -> dict[str, Roads]:
     names, number = np.unique(table["chip"].fillna("").astype(str).to_numpy()[origin], return_inverse=True)
     order = np.argsort(number, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
-    return {str(name): Roads(lines[part], speeds[origin][part]) for name, part in zip(names, parts, strict=True)}
+    return {chip_of(name): Roads(lines[part], speeds[origin][part]) for name, part in zip(names, parts, strict=True)}
 
 
 def read_graphml_roads(path: Path | str) -> Roads:

@@ -124,3 +124,15 @@ class CitySpec:
         """a, b, c of the image strip's edge in pixels of the city: no data where a·x + b·y < c (north-west)."""
         reach = NODATA_SHARE * self.chip_px
         return 1.0, 0.8, reach
+
+    @cached_property
+    def shadow(self) -> Points:
+        """How far a shadow reaches a metre of height: (x, y) in city metres."""
+        azimuth, elevation = math.radians(self.look.sun_azimuth), math.radians(self.look.sun_elevation)
+        return np.array([-math.sin(azimuth), math.cos(azimuth)]) / math.tan(elevation)
+
+    @cached_property
+    def lean(self) -> Points:
+        """How far things lean a metre of height, because the sensor looks from aside: (x, y) in city metres."""
+        azimuth = math.radians(self.look.lean_azimuth)
+        return np.array([math.sin(azimuth), -math.cos(azimuth)]) * self.look.lean

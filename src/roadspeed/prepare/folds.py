@@ -103,8 +103,9 @@ def assign_folds(chips: Sequence[FoldChip], settings: FoldSettings) -> dict[tupl
     """Return the fold of each chip.
 
     `random`: chips are shuffled and dealt out in turn, so each fold has as many. `blocks`: each city is cut into
-    squares of block_chips × block_chips (fewer where it is too small for the folds); the squares, those with the most
-    roads first, go to the fold that then is nearest to an equal share of the city's chips, roads and empty chips.
+    squares of block_chips × block_chips (smaller where it has too few chips for the folds); the squares, large ones
+    first and alike ones in the seed's order, go to the fold that then is nearest to an equal share of the city's
+    chips, roads and empty chips.
     """
     if settings.method == "random":
         shuffled = sorted(chips, key=lambda chip: _draw(settings.seed, *chip.key))
@@ -120,7 +121,10 @@ def assign_folds(chips: Sequence[FoldChip], settings: FoldSettings) -> dict[tupl
         sizes = np.array([[len(b), sum(c.road_share for c in b), sum(c.road_share == 0 for c in b)] for b in blocks])
         shares = sizes / np.maximum(sizes.sum(axis=0), 1e-12)
         draws = [_draw(settings.seed, *min(chip.key for chip in block)) for block in blocks]
-        for i in sorted(range(len(blocks)), key=lambda i: (-shares[i].sum(), draws[i])):
+        ranked = sorted(range(len(blocks)), key=lambda i: (-shares[i].sum(), draws[i]))
+        # Blocks of about the same size come in the order that the seed draws.
+        group = {i: rank // (2 * settings.count) for rank, i in enumerate(ranked)}
+        for i in sorted(ranked, key=lambda i: (group[i], draws[i])):
             after = ((loads + shares[i]) ** 2).sum(axis=1) - (loads**2).sum(axis=1)
             fold = int(np.argmin(after))
             loads[fold] += shares[i]

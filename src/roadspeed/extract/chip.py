@@ -104,7 +104,7 @@ def build_graph(
     flat, offsets = network.flat()
     counts = np.diff(offsets)
     lines = shapely.linestrings(network.xy[flat], indices=np.repeat(np.arange(len(counts)), counts))
-    lines = shapely.simplify(lines, settings.simplify_m)
+    lines = shapely.simplify(lines, settings.simplify_m, preserve_topology=False)
     geometry = lonlat_lines(frame, shapely.get_coordinates(lines), shapely.get_num_coordinates(lines))
     ends = network.ends()
     nodes, index = np.unique(ends, return_inverse=True)

@@ -224,7 +224,7 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
     disturbed = np.abs(near_side - far_side) > DISTURBED_M
     accepted = unseen <= np.where(disturbed, settings.side_m, settings.side_intact_m)
     cost = np.where(accepted, (unseen + away[hit] / 4) * (1 + turn[hit] / 45), np.inf)
-    joins = []
+    joins: list[Join] = []
     end = hit // per_end
     for i in np.lexsort((cost, end)).tolist():
         if np.isfinite(cost[i]) and (not joins or joins[-1].ends[0] != nodes[end[i]]):

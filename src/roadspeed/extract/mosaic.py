@@ -14,7 +14,7 @@ from roadspeed.errors import InputError
 from roadspeed.extract.georef import Frame, make_frame
 from roadspeed.raster import Grid, read_raster
 
-MIRROR_M = 10.0
+MIRROR_M = 5.0
 """Width of the mirrored margin around the data: a road that crosses the border then runs into it undisturbed."""
 
 
@@ -83,14 +83,14 @@ class Mosaic:
         """Return (height, width): where a window has data."""
         area = np.zeros((height, width), bool)
         for piece in self.pieces:
-            top, left, bottom, right = _overlap(piece, row, column, height, width, 0)
+            top, left, bottom, right = _overlap(piece, row, column, height, width)
             if top < bottom and left < right:
                 area[top - row : bottom - row, left - column : right - column] = True
         return area
 
     def touches(self, row: int, column: int, height: int, width: int) -> bool:
         """Tell whether a window has any data."""
-        boxes = (_overlap(piece, row, column, height, width, 0) for piece in self.pieces)
+        boxes = (_overlap(piece, row, column, height, width) for piece in self.pieces)
         return any(top < bottom and left < right for top, left, bottom, right in boxes)
 
     def inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -115,17 +115,17 @@ class Mosaic:
         Beyond the data lies a margin that mirrors it, and beyond that zeros.
         """
         canvas = np.zeros((len(bands), height, width), np.uint8)
-        covered = self.covered(row, column, height, width)
-        if not covered.all():
-            for piece in self.pieces:
-                self._mirror(canvas, piece, bands, row, column)
-            canvas[:, covered] = 0
+        for piece in self.pieces:
+            self._mirror(canvas, piece, bands, row, column)
+        for piece in self.pieces:
+            top, left, bottom, right = _overlap(piece, row, column, height, width)
+            canvas[:, max(0, top - row) : max(0, bottom - row), max(0, left - column) : max(0, right - column)] = 0
         for piece in self.pieces:
             self._paste(canvas, piece, bands, row, column)
         return canvas
 
     def _paste(self, canvas: NDArray[np.uint8], piece: Piece, bands: list[int], row: int, column: int) -> None:
-        top, left, bottom, right = _overlap(piece, row, column, canvas.shape[1], canvas.shape[2], 0)
+        top, left, bottom, right = _overlap(piece, row, column, canvas.shape[1], canvas.shape[2])
         if top >= bottom or left >= right:
             return
         pixels = piece.read(bands, top - piece.row, left - piece.column, bottom - top, right - left)
@@ -168,7 +168,9 @@ def _source(start: int, end: int, flip: int | None, origin: int) -> tuple[int, i
     return (flip - end - origin, flip - start - origin) if flip is not None else (start - origin, end - origin)
 
 
-def _overlap(piece: Piece, row: int, column: int, height: int, width: int, margin: int) -> tuple[int, int, int, int]:
+def _overlap(
+    piece: Piece, row: int, column: int, height: int, width: int, margin: int = 0
+) -> tuple[int, int, int, int]:
     return (
         max(piece.row - margin, row),
         max(piece.column - margin, column),

@@ -25,11 +25,11 @@ class ExtractSettings(Settings):
     """Areas in which a square of this side fits are places or errors, not roads, and are left out."""
     cluster_m: float = Field(default=5.0, ge=0, le=30)
     """Junctions linked by a piece shorter than this become one."""
-    spur_m: float = Field(default=9.0, ge=0, le=60)
+    spur_m: float = Field(default=7.0, ge=0, le=60)
     """Dead ends shorter than this, measured from the junction, are removed."""
     gap_m: float = Field(default=20.0, ge=0, le=60)
     """Two loose ends that head for each other are joined when at most so much between them shows no road."""
-    seen: float = Field(default=0.4, ge=0, le=1)
+    seen: float = Field(default=0.3, ge=0, le=1)
     """A place on the way shows road when its probability is this share of that of the road that ends, and `low`."""
     near_m: float = Field(default=7.0, ge=0, le=60)
     """Two loose ends this close are joined whatever their directions, unless they point away from each other."""

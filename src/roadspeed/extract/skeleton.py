@@ -61,32 +61,40 @@ def extract_skeleton(
         band_count: bands of the mosaic.
         settings: see there.
     """
-    pixel_m = mosaic.frame.pixel_m
+    frame, pixel_m = mosaic.frame, mosaic.frame.pixel_m
     halo = halo_px(settings, pixel_m)
-    top, left = row - halo, column - halo
-    shape = (height + 2 * halo, width + 2 * halo)
+    # Beyond the data only the mirrored margin is of use; a ring of zeros stays around it.
+    margin = -(-(mosaic.mirror_px + 1) // CELL_PX) * CELL_PX
+    first_row, first_column, end_row, end_column = mosaic.extent
+    top = max(row - halo, first_row // CELL_PX * CELL_PX - margin)
+    left = max(column - halo, first_column // CELL_PX * CELL_PX - margin)
+    shape = min(row + height + halo, end_row + margin) - top, min(column + width + halo, end_column + margin) - left
+
     probability = mosaic.read([band_count], top, left, *shape)[0]
-    smooth = smooth_probability(probability, mosaic.frame.width_m, mosaic.frame.height_m, settings)
+    smooth = smooth_probability(probability, frame.width_m, frame.height_m, settings)
     mask = road_mask(smooth, pixel_m, settings)
     covered = mosaic.covered(top, left, *shape)
     if not covered.all():
         mask &= covered
     thin(mask, radius_px(settings, pixel_m) + 2)
-    core = mask[halo : halo + height, halo : halo + width]
-    rows, columns = (index.astype(np.int32) for index in np.nonzero(core))
+    core = np.ascontiguousarray(mask[row - top : row - top + height, column - left : column - left + width])
+    rows, columns = (index.astype(np.int32) for index in np.divmod(np.flatnonzero(core), width))
+
     bins = np.zeros((len(rows), band_count - 1), np.float32)
     if len(rows) and band_count > 1:
-        radius_x = max(1, round(settings.speed_radius_m / mosaic.frame.width_m))
-        radius_y = max(1, round(settings.speed_radius_m / mosaic.frame.height_m))
-        bands = mosaic.read(
-            list(range(1, band_count)), row - radius_y, column - radius_x, height + 2 * radius_y, width + 2 * radius_x
-        )
-        bins = _box_means(bands, rows, columns, radius_y, radius_x)
-    cells = _cells_near_ends(probability, core, halo, settings, pixel_m)
+        ry, rx = (2 * max(1, round(settings.speed_radius_m / size / 2)) for size in (frame.height_m, frame.width_m))
+        numbers = list(range(1, band_count))
+        bands = mosaic.read(numbers, row - ry, column - rx, height + 2 * ry, width + 2 * rx)
+        for number, band in enumerate(bands):
+            if band.any():
+                bins[:, number] = _box_means(band, rows, columns, ry, rx)
+    rows += row - top
+    columns += column - left
+    cells = _cells_near_ends(probability, mask, rows, columns, settings, pixel_m)
     return Skeleton(
-        rows + np.int32(row),
-        columns + np.int32(column),
-        smooth[halo : halo + height, halo : halo + width][rows, columns],
+        rows + np.int32(top),
+        columns + np.int32(left),
+        smooth[rows, columns],
         bins,
         cells[0] + np.int32(top // CELL_PX),
         cells[1] + np.int32(left // CELL_PX),
@@ -116,22 +124,66 @@ def road_mask(smooth: NDArray[np.uint8], pixel_m: float, settings: ExtractSettin
     if side > 0:
         _fill_holes(mask, side)
     square = 2 * radius_px(settings, pixel_m) + 1
-    kernel = np.ones((square, square), np.uint8)
-    wide = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    if wide.any():
+    if _holds_square(mask, square):
+        kernel = np.ones((square, square), np.uint8)
+        wide = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         mask[cv2.dilate(wide, kernel) > 0] = 0
     return mask
 
 
-def _fill_holes(mask: NDArray[np.uint8], side: int) -> None:
-    """Fill background areas whose height and width are at most `side`, and that do not touch the edge."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-    small = (stats[:, cv2.CC_STAT_WIDTH] <= side) & (stats[:, cv2.CC_STAT_HEIGHT] <= side)
-    small[0] = False
-    for number in np.flatnonzero(small[:count]):
-        x, y, width, height = stats[number, :4]
-        part = np.s_[y : y + height, x : x + width]
-        mask[part][labels[part] == number] = 1
+def _holds_square(mask: NDArray[np.uint8], side: int) -> bool:
+    """Tell quickly whether a square of that side may fit in the mask: seen in blocks of 8 pixels."""
+    blocks = cv2.resize(mask * np.uint8(255), None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA)
+    inner = max(1, (side - 7) // 8)
+    return bool(cv2.erode((blocks == 255).astype(np.uint8), np.ones((inner, inner), np.uint8)).any())
+
+
+@compiled
+def _fill_holes(mask: Any, side: int) -> None:
+    """Fill background areas (4-connected) whose height and width are at most `side`.
+
+    Each hole has a first pixel with road above and to the left; from each such pixel the background is flooded
+    until it is found to reach too far. So the cost follows the length of the roads' outlines.
+    """
+    height, width = mask.shape
+    stamp = np.zeros((side, 2 * side - 1), np.int32)
+    queue = np.empty((side * (2 * side - 1), 2), np.int64)
+    turn = 0
+    for r in range(1, height - 1):
+        for c in range(1, width - 1):
+            if mask[r, c] or not mask[r - 1, c] or not mask[r, c - 1]:
+                continue
+            turn += 1
+            queue[0, 0], queue[0, 1] = r, c
+            stamp[0, side - 1] = turn
+            first, n = 0, 1
+            low = high = c
+            closed = True
+            while first < n and closed:
+                y, x = queue[first]
+                first += 1
+                for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                    yy, xx = y + dy, x + dx
+                    if mask[yy, xx]:
+                        continue
+                    low, high = min(low, xx), max(high, xx)
+                    if (
+                        yy < r
+                        or yy - r >= side
+                        or high - low >= side
+                        or yy == height - 1
+                        or xx == 0
+                        or xx == width - 1
+                    ):
+                        closed = False
+                        break
+                    if stamp[yy - r, xx - c + side - 1] != turn:
+                        stamp[yy - r, xx - c + side - 1] = turn
+                        queue[n, 0], queue[n, 1] = yy, xx
+                        n += 1
+            if closed:
+                for i in range(n):
+                    mask[queue[i, 0], queue[i, 1]] = 1
 
 
 def _deletable() -> NDArray[np.bool_]:
@@ -171,23 +223,19 @@ def _thin(image: Any, width: int, subiterations: int, deletable: Any) -> None:
     due = np.zeros(image.size, np.uint8)
     count = 0
     for p in range(image.size):
-        if image[p]:
-            inner = True
-            for step in steps:
-                if not image[p + step]:
-                    inner = False
-                    break
-            if not inner:
-                due[p] = 2
-            count += 1
+        count += image[p]
     active = np.empty(count, np.int64)
     following = np.empty(count, np.int64)
     gone = np.empty(count, np.int64)
     n = 0
-    for q in range(image.size):
-        if due[q]:
-            active[n] = q
-            n += 1
+    for p in range(image.size):
+        if image[p]:
+            for step in steps:
+                if not image[p + step]:
+                    active[n] = p
+                    n += 1
+                    due[p] = 2
+                    break
     for iteration in range(subiterations):
         g = 0
         for p in active[:n]:
@@ -223,29 +271,33 @@ def _thin(image: Any, width: int, subiterations: int, deletable: Any) -> None:
 
 
 @compiled
-def _box_means(bands: Any, rows: Any, columns: Any, radius_y: int, radius_x: int) -> Any:
-    """Return (n, bands) mean / 255 over the box around each pixel; `bands` has a margin of the radii."""
-    n = rows.size
-    means = np.zeros((n, bands.shape[0]), np.float32)
-    scale = 1.0 / (255.0 * (2 * radius_y + 1) * (2 * radius_x + 1))
-    for b in range(bands.shape[0]):
-        for i in range(n):
-            total = 0
-            for r in range(rows[i], rows[i] + 2 * radius_y + 1):
-                for c in range(columns[i], columns[i] + 2 * radius_x + 1):
-                    total += bands[b, r, c]
-            means[i, b] = total * scale
+def _box_means(band: Any, rows: Any, columns: Any, radius_y: int, radius_x: int) -> Any:
+    """Return (n,) mean / 255 of every second pixel of the box around each; `band` has a margin of the radii."""
+    means = np.zeros(rows.size, np.float32)
+    scale = 1.0 / (255.0 * (radius_y + 1) * (radius_x + 1))
+    for i in range(rows.size):
+        total = 0
+        for r in range(rows[i], rows[i] + 2 * radius_y + 1, 2):
+            for c in range(columns[i], columns[i] + 2 * radius_x + 1, 2):
+                total += band[r, c]
+        means[i] = total * scale
     return means
 
 
 def _cells_near_ends(
-    probability: NDArray[np.uint8], core: NDArray[np.uint8], halo: int, settings: ExtractSettings, pixel_m: float
+    probability: NDArray[np.uint8],
+    skeleton: NDArray[np.uint8],
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    settings: ExtractSettings,
+    pixel_m: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Return rows, columns and mean probability of the cells around the ends of the core's skeleton."""
+    """Return rows, columns and mean probability of the cells around the loose ends among some skeleton pixels."""
     height, width = (size // CELL_PX for size in probability.shape)
     near = np.zeros((height, width), bool)
     reach = int(np.ceil((settings.reach_m + settings.spur_m) / pixel_m))
-    for end in np.argwhere(_loose_ends(core)) + halo:
+    loose = _neighbour_counts(skeleton, rows, columns) <= 1
+    for end in np.column_stack([rows[loose], columns[loose]]):
         (top, left), (bottom, right) = np.maximum(end - reach, 0) // CELL_PX, (end + reach) // CELL_PX + 1
         near[top:bottom, left:right] = True
     if not near.any():
@@ -253,11 +305,18 @@ def _cells_near_ends(
         return none, none, np.empty(0, np.uint8)
     part = probability[: height * CELL_PX, : width * CELL_PX]
     means = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    cells = np.nonzero(near & (means > 0))
+    cells = np.divmod(np.flatnonzero(near & (means > 0)), width)
     return cells[0].astype(np.int32), cells[1].astype(np.int32), np.asarray(means[cells], np.uint8)
 
 
-def _loose_ends(core: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell which skeleton pixels have at most one neighbour."""
-    neighbours = cv2.filter2D(core, cv2.CV_8U, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT)
-    return np.asarray((core > 0) & (neighbours <= 2), np.bool_)
+@compiled
+def _neighbour_counts(image: Any, rows: Any, columns: Any) -> Any:
+    """Return how many of its eight neighbours each pixel has; none lies on the image's edge."""
+    counts = np.zeros(rows.size, np.int64)
+    for i in range(rows.size):
+        r, c = rows[i], columns[i]
+        for y in range(r - 1, r + 2):
+            for x in range(c - 1, c + 2):
+                counts[i] += image[y, x]
+        counts[i] -= 1
+    return counts

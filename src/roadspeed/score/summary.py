@@ -7,7 +7,7 @@ from statistics import fmean
 from roadspeed.errors import InputError
 from roadspeed.files import read_table, write_json, write_table
 
-ROLES = ("validation", "unseen", "train", "")
+ROLES = ("validation", "unseen", "train", "not predicted")
 MEANS = (
     "apls_length",
     "apls_time",
@@ -38,10 +38,8 @@ def summarise(scores: Mapping[str, Path], out: Path) -> None:
     rows: list[dict[str, object]] = []
     for city, path in scores.items():
         rows += _city_rows(city, path)
-    for role in ROLES:
-        mine = [row for row in rows if row["role"] == (role or "not predicted")]
-        if mine:
-            rows.append(_joined(mine))
+    for role in dict.fromkeys(str(row["role"]) for row in sorted(rows, key=_role_order)):
+        rows.append(_joined([row for row in rows if row["role"] == role]))
     write_table(out, COLUMNS, rows)
     write_json(Path(out).with_suffix(".json"), rows)
 
@@ -53,17 +51,22 @@ def _city_rows(city: str, path: Path) -> list[dict[str, object]]:
     result = []
     try:
         scored = [row for row in table if row["apls_length"]]
-        for role in ROLES:
+        for role in dict.fromkeys(row["role"] for row in scored):
             mine = [row for row in scored if row["role"] == role]
-            if mine:
-                summary: dict[str, object] = {"city": city, "role": role or "not predicted", "chips": len(mine)}
-                summary |= {name: _mean([row[name] for row in mine]) for name in MEANS}
-                for name in ("truth_km", "proposal_km"):
-                    summary[name] = round(sum(float(row[name]) for row in mine), 3)
-                result.append(summary)
+            summary: dict[str, object] = {"city": city, "role": role or "not predicted", "chips": len(mine)}
+            summary |= {name: _mean([row[name] for row in mine]) for name in MEANS}
+            for name in ("truth_km", "proposal_km"):
+                summary[name] = round(sum(float(row[name]) for row in mine), 3)
+            result.append(summary)
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: not a table of scores ({error}); run the score stage of {city} again") from error
-    return result
+    return sorted(result, key=_role_order)
+
+
+def _role_order(row: Mapping[str, object]) -> tuple[bool, int, str]:
+    """Order rows by role: what was not trained on first, roles of other programs last."""
+    role = str(row["role"])
+    return role not in ROLES, ROLES.index(role) if role in ROLES else 0, role
 
 
 def _mean(cells: Sequence[str]) -> float | None:

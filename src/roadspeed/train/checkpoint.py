@@ -112,9 +112,14 @@ class TrainingState:
         self.model.load_state_dict(parts["model"])
         if self.ema is not None:
             self.ema.load_state_dict(parts["ema"])
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             number, _, key = name.partition(".")
+            parameter = parameters[int(number)]
+            if tensor.shape == parameter.shape:
+                # In the parameter's own order of memory: fused optimizers walk both as flat arrays.
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
             state.setdefault(int(number), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +153,8 @@ def _write_metrics(folder: Path, rows: Sequence[dict[str, float]]) -> None:
 
     if not rows:
         return
-    write_table(folder / "metrics.csv", list(rows[0]), [{k: f"{v:.6g}" for k, v in row.items()} for row in rows])
+    cells = [{key: "" if value != value else f"{value:.6g}" for key, value in row.items()} for row in rows]
+    write_table(folder / "metrics.csv", list(rows[0]), cells)
     events = folder / "tensorboard"
     shutil.rmtree(events, ignore_errors=True)
     with SummaryWriter(str(events)) as writer:
@@ -186,6 +186,5 @@ def _write_model_record(
         best_epoch=done.best_epoch,
         best={key: None if value != value else value for key, value in best.items()},
         train_seconds=round(sum(row["seconds"] for row in done.rows), 1),
-        written=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
     write_json(folder / "model.json", record)

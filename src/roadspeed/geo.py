@@ -41,9 +41,11 @@ def project(geometries: Any, source: CRS | str, target: CRS | str) -> Any:
 def lengths_m(geometries: ArrayLike) -> NDArray[np.float64]:
     """Return the length in metres of each lon/lat line, in the UTM zone of their common centre.
 
-    Good to 0.04 % in the zone; empty lines give 0.
+    Good to 0.04 % in the zone; empty lines give 0, no lines an empty array.
     """
     lines = np.atleast_1d(np.asarray(geometries, dtype=object))
+    if not len(lines):
+        return np.zeros(0)
     west, south, east, north = shapely.total_bounds(lines)
     if np.isnan(west):
         return np.zeros(len(lines))

@@ -13,6 +13,7 @@ Points = NDArray[np.float64]
 
 
 def paint_parking(canvas: Canvas, found: list[Things]) -> None:
+    """Paint the lines of parking lots and all cars that are not on a bridge."""
     white = canvas.paint("paint_white", 0.8)
     for group in found:
         for stall in group.stalls:
@@ -22,6 +23,7 @@ def paint_parking(canvas: Canvas, found: list[Things]) -> None:
 
 
 def paint_cars(canvas: Canvas, cars: list[Car]) -> None:
+    """Paint cars: shadow, body, windows."""
     sun = canvas.spec.shadow
     for car in cars:
         body = box((car.x, car.y), car.angle, car.length_m, 1.9 if car.length_m < 6 else 2.4)
@@ -49,6 +51,7 @@ def _parts(house: House) -> list[tuple[Points, float, float, float]]:
 
 
 def paint_houses(canvas: Canvas, houses: list[House]) -> None:
+    """Paint houses: shadows, walls seen from aside, roofs; low ones first."""
     sun, lean = canvas.spec.shadow, canvas.spec.lean
     seen = [h for h in houses if canvas.seen(np.array([(h.x, h.y)]), h.length_m / 2 + 20)]
     for house in seen:
@@ -119,6 +122,7 @@ def _crown(tree: Tree, size: float) -> Points:
 
 
 def paint_trees(canvas: Canvas, trees: list[Tree]) -> None:
+    """Paint trees: shadows, then crowns that are lit from the sun's side; small ones first."""
     sun, lean, look = canvas.spec.shadow, canvas.spec.lean, canvas.spec.look
     toward = -sun / np.hypot(*sun)
     seen = [t for t in trees if canvas.seen(np.array([(t.x, t.y)]), 14)]

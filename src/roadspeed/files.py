@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from roadspeed import __version__
+from roadspeed.host.cpus import own_cpus
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def provenance(settings: Mapping[str, Any], **more: object) -> dict[str, object]
         "host": {
             "name": platform.node(),
             "system": platform.platform(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": len(own_cpus()),
         },
         "command": sys.argv,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -103,7 +103,7 @@ def test_chip_picture_has_a_row_a_chip(city: Path) -> None:
 
 
 def _metrics(path: Path) -> Path:
-    columns = ("epoch", "train_loss", "val_loss", "val_dice", "learning_rate")
+    columns = ("epoch", "train_loss", "val_loss", "f1_roads", "learning_rate")
     write_table(path, columns, [dict.fromkeys(columns, 0.5) | {"epoch": n} for n in (1, 2)])
     return path
 

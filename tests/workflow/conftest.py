@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from roadspeed.acquire.sample.bucket import draw_sample
+from roadspeed.acquire.sample.tarballs import draw_sample
 from roadspeed.names import parse_name
 
 ROOT = Path(__file__).resolve().parents[2]

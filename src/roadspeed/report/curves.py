@@ -31,13 +31,13 @@ def draw_curves(metrics: Sequence[Path], out: Path) -> None:
         name = path.parent.name
 
         def values(column: str, rows: list[dict[str, str]] = rows) -> list[float]:
-            return [float(row[column]) if row.get(column) else float("nan") for row in rows]
+            return [float(row[column]) for row in rows]
 
         panels[0].plot(epochs, values("train_loss"), color=colour, linestyle="--", label=f"{name}, training")
         panels[0].plot(epochs, values("val_loss"), color=colour, label=f"{name}, validation")
-        panels[1].plot(epochs, values("val_dice"), color=colour, label=name)
+        panels[1].plot(epochs, values("f1_roads"), color=colour, label=name)
         panels[2].plot(epochs, values("learning_rate"), color=colour, label=name)
-    for axes, title in zip(panels, ("loss", "Dice of all roads, validation", "learning rate"), strict=True):
+    for axes, title in zip(panels, ("loss", "Dice of roads, validation", "learning rate"), strict=True):
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

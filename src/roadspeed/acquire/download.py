@@ -24,7 +24,8 @@ from typing import Self
 
 from roadspeed.acquire.checksum import Checksum
 from roadspeed.acquire.settings import AcquireSettings, Tarball
-from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore, TransientError, free_bytes
+from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore, free_bytes
+from roadspeed.acquire.web import TransientError
 from roadspeed.errors import FetchError, RoadspeedError
 from roadspeed.files import fingerprint, locked, write_json
 from roadspeed.progress import Progress

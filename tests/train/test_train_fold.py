@@ -16,13 +16,17 @@ from tests.toy_city import TINY_NETWORK, make_toy_city
 
 from roadspeed.errors import TrainingError
 from roadspeed.files import read_table
+from roadspeed.host.engine import Engine
 from roadspeed.speedbins import SpeedBins
 from roadspeed.train import validate
+from roadspeed.train.checkpoint import TrainingState
 from roadspeed.train.chips import index_chips, read_fold_chips
 from roadspeed.train.crops import CropSource
 from roadspeed.train.fold import channel_names, train_fold
-from roadspeed.train.loader import CropLoader, split_threads
-from roadspeed.train.loop import learning_rate, make_optimizer
+from roadspeed.train.loader import Batch, CropLoader, split_threads
+from roadspeed.train.loop import Trainer, learning_rate, make_optimizer
+from roadspeed.train.losses import RoadLoss
+from roadspeed.train.model import ModelSettings, build_model
 from roadspeed.train.settings import TrainSettings
 
 BINS = SpeedBins()
@@ -98,6 +102,36 @@ def test_killed_training_goes_on_as_if_never_interrupted(city, trained, tmp_path
     assert metrics(tmp_path) == metrics(trained)
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, trained))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(("name", "optimizer"), [("native", "adamw"), ("ipex", "adam"), ("ipex", "adamw")])
+def test_state_is_complete_on_each_engine(tmp_path, name, optimizer):
+    """Three BF16 steps after loading a state are those after making it."""
+    if name == "ipex":
+        pytest.importorskip("intel_extension_for_pytorch")
+    settings = TrainSettings.checked({"optimizer": optimizer, "loss": {"focal_gamma": 0}})
+    dice = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 255, (6, 4, 3, 64, 64), dtype=torch.uint8, generator=dice)
+    targets = 255 * (torch.rand((6, 4, 8, 64, 64), generator=dice) > 0.8).to(torch.uint8)
+    batches = [Batch(*pair, ("crop",)) for pair in zip(images, targets, strict=True)]
+
+    def fresh():
+        network = ModelSettings(encoder="test_resnet", decoder_channels=(16, 16, 8, 8, 8))
+        trainer = Trainer(
+            build_model(network, seed=1), RoadLoss(settings.loss, 8), settings, Engine(name, "bf16", "")
+        )
+        return trainer, TrainingState(trainer.model, trainer.ema, trainer.optimizer)
+
+    trainer, state = fresh()
+    before = [trainer.train_batch(batch, lambda step: 1e-3) for batch in batches[:3]]
+    state.save(tmp_path / "state.safetensors", {"steps": trainer.steps})
+    after = [trainer.train_batch(batch, lambda step: 1e-3) for batch in batches[3:]]
+    mean = trainer.kept.state_dict()
+    trainer, state = fresh()
+    trainer.steps = state.load(tmp_path / "state.safetensors")["steps"]
+    assert [trainer.train_batch(batch, lambda step: 1e-3) for batch in batches[3:]] == after
+    assert all(torch.equal(mean[key], value) for key, value in trainer.kept.state_dict().items())
+    assert len(set(before + after)) == 6
 
 
 def test_finished_training_is_only_written_out_again(city, trained, tmp_path, caplog):

@@ -172,8 +172,9 @@ def _ipex_problem() -> str:
 
 
 def _import_ipex() -> Any:
-    """Import IPEX without its remarks on CUDA, and without leaving its own logger class installed."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    """Import IPEX without its remarks on CUDA and itself, and its logger class."""
+    for name in ("torch.utils.cpp_extension", "IPEX"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     logger_class = logging.getLoggerClass()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,4 +2,6 @@
 
 import os
 
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch loads: IPEX's import warns of its own kernels
+# Both are read when torch loads: IPEX's import warns of its own kernels, and starts a pool of compiler processes.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

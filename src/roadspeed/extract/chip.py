@@ -14,7 +14,7 @@ from roadspeed.extract.prune import contract_clusters, drop_doubles, drop_small,
 from roadspeed.extract.roads import RoadGraph, empty_graph, make_graph
 from roadspeed.extract.settings import ExtractSettings
 from roadspeed.extract.skeleton import CELL_PX, Skeleton, extract_skeleton
-from roadspeed.extract.speed import edge_speeds
+from roadspeed.extract.speed import edge_speeds, split_at_changes
 from roadspeed.extract.trace import trace
 from roadspeed.geo import lengths_m
 from roadspeed.raster import Grid
@@ -100,6 +100,7 @@ def build_graph(
     drop_small(network, settings.component_m, settings.high, _leaving(network, mosaic))
     if not network.lines:
         return empty_graph()
+    split_at_changes(network, bins, settings)
     speeds = edge_speeds(network, bins, settings)
     flat, offsets = network.flat()
     counts = np.diff(offsets)

@@ -63,7 +63,7 @@ def make_frame(transform: Affine, crs: CRS | None, width: int, height: int, name
         if transformer(text, LONLAT).source_crs == LONLAT:
             text = LONLAT.to_wkt()
         lon, lat = transformer(text, LONLAT).transform(x, y)
-        if not (np.isfinite(lon).all() and np.abs(lat).max() <= 90):
+        if not (np.isfinite(lon).all() and np.abs(lon).max() <= 360 and np.abs(lat).max() <= 90):
             raise InputError(f"{name}: its geotransform {tuple(transform)[:6]} places pixels outside the Earth")
         local = transformer(LONLAT, utm_crs(float(lon.mean()), float(lat.mean())))
         east, north = local.transform(lon, lat)

@@ -26,11 +26,13 @@ HEADINGS_M = (6.0, 15.0)
 """Lengths over which the direction of a loose end is read: the road may bend, or its end may be ragged."""
 SIDE_M = 2.5
 """How far aside two ends of one road may lie, whatever the angle that makes over a short gap."""
+SIDE_STEP_M = 0.25
+"""Distance at which the probability towards the road beside is read."""
 SIDE_REACH_M = 20.0
 """How far from a loose end the road beside is looked for."""
 FAR_SIDE_M = 8.0
 """How far beyond that road its surface is looked at."""
-DISTURBED_M = 0.8
+DISTURBED_M = 0.6
 """Difference between the two sides of a road's surface from which on it counts as disturbed."""
 FAN_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
 """Directions, off straight ahead, in which the road beside is looked for."""
@@ -62,11 +64,18 @@ class Evidence:
         return (rows + (1 << 30)) * (1 << 32) + columns + (1 << 30)
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability, 0 … 1, at (..., 2) points; 0 far from all loose ends."""
+        """Return the probability, 0 … 1, at (..., 2) points, interpolated; 0 far from all loose ends."""
         if not len(self.keys):
             return np.zeros(points.shape[:-1])
-        columns = np.floor(points[..., 0] / self.frame.width_m / CELL_PX).astype(np.int64)
-        rows = np.floor(points[..., 1] / self.frame.height_m / CELL_PX).astype(np.int64)
+        x = points[..., 0] / self.frame.width_m / CELL_PX - 0.5
+        y = points[..., 1] / self.frame.height_m / CELL_PX - 0.5
+        column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        x, y = x - column, y - row
+        upper = (1 - x) * self._cell(row, column) + x * self._cell(row, column + 1)
+        lower = (1 - x) * self._cell(row + 1, column) + x * self._cell(row + 1, column + 1)
+        return np.asarray((1 - y) * upper + y * lower)
+
+    def _cell(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         keys = self._key(rows, columns)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[place] == keys, self.values[place], 0.0)
@@ -213,13 +222,13 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
     hit = np.flatnonzero(np.isfinite(away))
     if not len(hit):
         return []
-    along = np.arange(STEP_M / 2, SIDE_REACH_M + FAR_SIDE_M, STEP_M)
+    along = np.arange(SIDE_STEP_M / 2, SIDE_REACH_M + FAR_SIDE_M, SIDE_STEP_M)
     below = np.maximum(settings.low, settings.seen * np.repeat(bright, per_end)[hit])
     seen = evidence.at(start[hit, None] + along[None, :, None] * rays[hit, None]) >= below[:, None]
     before = along[None] < away[hit, None]
-    unseen = STEP_M * (~seen & before).sum(axis=1)
-    near_side = away[hit] - np.where(~seen & before, along[None] + STEP_M / 2, 0).max(axis=1)
-    far_side = np.where(~seen & ~before, along[None] - STEP_M / 2, np.inf).min(axis=1) - away[hit]
+    unseen = SIDE_STEP_M * (~seen & before).sum(axis=1)
+    near_side = away[hit] - np.where(~seen & before, along[None] + SIDE_STEP_M / 2, 0).max(axis=1)
+    far_side = np.where(~seen & ~before, along[None] - SIDE_STEP_M / 2, np.inf).min(axis=1) - away[hit]
     far_side = np.minimum(far_side, FAR_SIDE_M)
     disturbed = np.abs(near_side - far_side) > DISTURBED_M
     accepted = unseen <= np.where(disturbed, settings.side_m, settings.side_intact_m)

@@ -261,3 +261,23 @@ def test_city_from_s3(tmp_path: Path, s3: tuple[str, Any], keep: bool | str) -> 
 def test_free_space_is_checked_first(tmp_path: Path) -> None:
     with pytest.raises(RoadspeedError, match=r"needs about 1073741824\.0 GiB, .* are free; make room"):
         check_space(tmp_path / "not" / "there", 2**60, "download of x")
+
+
+def test_tarball_spoilt_on_disk_is_fetched_anew(tmp_path: Path, web: WebServer) -> None:
+    body = tarball(members())
+    (web.folder / "m.tar.gz").write_bytes(body)
+    settings = AcquireSettings(connections=1, attempts=1)
+    known = Tarball(key="m.tar.gz", md5=hashlib.md5(body).hexdigest())
+
+    def acquire() -> int:
+        return len(acquire_city("moscow", "train", web.url, [known], tmp_path / "c", tmp_path / "t", settings))
+
+    web.cuts, web.cut_after = 1, 30_000
+    with pytest.raises(FetchError, match="gave up"):
+        acquire()
+    with (tmp_path / "t/.m.tar.gz/part").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"spoilt")
+    with pytest.raises(FetchError, match="checksum is"):
+        acquire()
+    assert acquire() == 4

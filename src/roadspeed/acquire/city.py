@@ -10,7 +10,7 @@ from typing import Any
 
 from roadspeed.acquire.checksum import Checksum
 from roadspeed.acquire.chiptable import build_chips
-from roadspeed.acquire.download import check_space, download, head, identity, stream
+from roadspeed.acquire.download import check_space, fetched, head, identity, stream, summed
 from roadspeed.acquire.settings import AcquireSettings, Tarball
 from roadspeed.acquire.store import FolderStore, ObjectInfo, ObjectStore, open_store
 from roadspeed.acquire.unpack import file_blocks, unpack
@@ -156,44 +156,44 @@ def _bring(
     """Fetch and unpack one tarball; return its files."""
     name = Path(tarball.key).name
     local = tarball_folder / name
-    on_disk = settings.keep_tarballs is not False and not isinstance(store, FolderStore)
-    checksum = None
-    if on_disk:
-        if not local.exists():
-            info = head(store, tarball, settings)
-            part = tarball_folder / f".{name}" / "part"
-            there = part.stat().st_blocks * 512 if part.exists() else 0
-            _check_unpack_space(folder, info, settings, more=max(0, info.size - there))
-            download(store, tarball, local, settings)
-            info = ObjectInfo(str(local), local.stat().st_size, None)
-        else:
-            log.info("%s: on disk already", local)
-            info = ObjectInfo(str(local), local.stat().st_size, None)
-            checksum = Checksum(tarball, info)
-            _check_unpack_space(folder, info, settings)
-        blocks = file_blocks(local)
-    else:
+    if isinstance(store, FolderStore) or settings.keep_tarballs is False:
         info = head(store, tarball, settings)
-        checksum = Checksum(tarball, info)
         _check_unpack_space(folder, info, settings)
         if isinstance(store, FolderStore):
             blocks = file_blocks(store.path(tarball.key))
         else:
             blocks = stream(store, tarball.key, info, settings)
-    files = _unpack(blocks, info, tarball, folder, settings, checksum)
-    if on_disk and settings.keep_tarballs is not True:
-        local.unlink(missing_ok=True)
+        return _unpack(blocks, info, tarball, folder, settings, Checksum(tarball, info))
+    if local.exists():
+        log.info("%s: on disk already", local)
+        info = ObjectInfo(str(local), local.stat().st_size, None)
+        _check_unpack_space(folder, info, settings)
+        files = _unpack(file_blocks(local), info, tarball, folder, settings, Checksum(tarball, info))
+        if settings.keep_tarballs is not True:
+            local.unlink()
+        return files
+    work = tarball_folder / f".{name}"
+    info = head(store, tarball, settings)
+    there = (work / "part").stat().st_blocks * 512 if (work / "part").exists() else 0
+    _check_unpack_space(folder, info, settings, more=max(0, info.size - there))
+    with fetched(store, tarball, work, settings) as got:
+        try:
+            files = _unpack(file_blocks(got.path), got.info, tarball, folder, settings, got.checksum)
+        except FetchError:
+            got.discard()
+            raise
+        except InputError:
+            got.verify()  # wrong bytes are the likelier reason, and are fetched anew by the next run
+            raise
+        if settings.keep_tarballs is True:
+            got.keep(local)
+        else:
+            got.discard()
     return files
 
 
 def _check_unpack_space(folder: Path, info: ObjectInfo, settings: AcquireSettings, more: int = 0) -> None:
     check_space(folder, more + int(info.size * UNPACKED_PER_BYTE[settings.product]), f"unpacking {info.url}")
-
-
-def _summed(blocks: Iterator[memoryview], checksum: Checksum) -> Iterator[memoryview]:
-    for block in blocks:
-        checksum.update(block)
-        yield block
 
 
 def _unpack(
@@ -202,7 +202,7 @@ def _unpack(
     tarball: Tarball,
     folder: Path,
     settings: AcquireSettings,
-    checksum: Checksum | None,
+    checksum: Checksum,
 ) -> list[str]:
     """Unpack into a folder of its own; move the files to their places once the checksum is right."""
     staging = folder / f".unpack-{identity(tarball, info)}"
@@ -212,14 +212,12 @@ def _unpack(
     if staging.exists():
         log.info("%s: unpacking goes on after a stopped run", info.url)
     wanted = partial(place_of, product=settings.product)
-    summed = blocks if checksum is None else _summed(blocks, checksum)
-    files = unpack(summed, staging, wanted, info.url, settings.max_member_mib * MIB)
-    if checksum is not None:
-        try:
-            checksum.verify()
-        except FetchError:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+    try:
+        files = unpack(summed(blocks, checksum), staging, wanted, info.url, settings.max_member_mib * MIB)
+        checksum.verify()
+    except FetchError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     for file in files:
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)

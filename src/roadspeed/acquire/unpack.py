@@ -210,8 +210,8 @@ def _inflate(blocks: Iterator[memoryview], source: str) -> Generator[bytes, None
         pass
 
 
-def file_blocks(path: Path) -> Iterator[memoryview]:
-    """Yield a file's bytes in blocks, each valid until the next.
+def file_blocks(path: Path, start: int = 0) -> Iterator[memoryview]:
+    """Yield a file's bytes from `start` on in blocks, each valid until the next.
 
     Raises:
         InputError: the file cannot be read.
@@ -219,6 +219,7 @@ def file_blocks(path: Path) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(MIB))
     try:
         with path.open("rb", buffering=0) as file:
+            file.seek(start)
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
             while count := file.readinto(buffer):
                 yield buffer[:count]

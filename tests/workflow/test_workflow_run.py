@@ -151,5 +151,6 @@ def test_report_page_in_a_browser(finished: Project, tmp_path: Path) -> None:
     )
     pictures = done.stdout.count("<img ")
     splits = sum(len(set(city) & {"train", "test_public"}) for city in finished.config["cities"].values())
-    assert pictures == 1 + splits + len(finished.config["cities"])
+    trained = sum(city["use"] == "train" for city in finished.config["cities"].values())
+    assert pictures == 1 + trained + splits + len(finished.config["cities"])
     assert "validation" in done.stdout

@@ -8,19 +8,19 @@ rule acquire:
         f"{DATA}/logs/acquire/{{city}}_{{split}}.log",
     benchmark:
         f"{DATA}/benchmarks/acquire/{{city}}_{{split}}.tsv"
+    retries: 1
     conda:
         "../../envs/roadspeed.yaml"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=720,
     params:
         bucket=CONFIG.bucket,
         tarballs=tarballs_json,
         downloads=f"{DATA}/acquire/tarballs",
         settings=as_json(CONFIG.acquire),
-    threads: 4
-    resources:
-        mem_mb=2000,
-        runtime=720,
-    retries: 1
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/acquire.py --city {wildcards.city} --split {wildcards.split} --bucket {params.bucket:q}"
+        'python "$SCRIPTS"/acquire.py --city {wildcards.city} --split {wildcards.split} --bucket {params.bucket:q}'
         " --tarballs {params.tarballs:q} --downloads {params.downloads:q} --settings {params.settings:q}"
-        " --out {output.chips:q} --threads {threads}" + TEE
+        " --out {output.chips:q} --threads {threads} 2> >(tee {log:q} >&2)"

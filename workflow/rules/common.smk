@@ -1,6 +1,7 @@
 # What all rules share: the checked configuration, folders, launch prefix, wildcards and the lock of a run.
 import fcntl
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,11 +22,11 @@ SPLITS = list(CONFIG.splits())
 LABELLED = CONFIG.labelled
 TRAINED = CONFIG.trained
 
-# Every script runs in Snakemake's own Python; heavy ones through our launcher, on leased cores of one node.
-PYTHON = sys.executable
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-PIN = "{PYTHON:q} -m roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
-TEE = " 2> >(tee {log:q} >&2)"
+# Scripts run in Snakemake's own Python, found through the environment: neither its path nor that of the scripts is
+# part of a rule, so a project that was moved does not run anew.
+BIN = shlex.quote(str(Path(sys.executable).parent))
+SCRIPTS = shlex.quote(str(Path(workflow.basedir) / "workflow" / "scripts"))
+shell.prefix(f"set -euo pipefail; export PATH={BIN}:$PATH SCRIPTS={SCRIPTS}; ")
 
 
 wildcard_constraints:
@@ -50,18 +51,25 @@ def local_tarballs(wildcards):
     if not CONFIG.bucket.startswith("file://"):
         return []
     folder = Path(CONFIG.bucket.removeprefix("file://"))
-    return [str(folder / item.key) for item in CONFIG.tarballs(wildcards.city, wildcards.split)]
+    return [
+        str(folder / item.key)
+        for item in CONFIG.tarballs(wildcards.city, wildcards.split)
+    ]
 
 
 def tarballs_json(wildcards):
     """Return a city's tarballs as the JSON text that the acquire script takes."""
-    return json.dumps([item.model_dump() for item in CONFIG.tarballs(wildcards.city, wildcards.split)])
+    return json.dumps(
+        [item.model_dump() for item in CONFIG.tarballs(wildcards.city, wildcards.split)]
+    )
 
 
 def shard_tables(wildcards):
     """Return the shard tables of a city's split."""
     pattern = f"{RESULTS}/predict/{{city}}/{{split}}/shard{{shard}}.csv"
-    return expand(pattern, city=wildcards.city, split=wildcards.split, shard=range(CONFIG.shards))
+    return expand(
+        pattern, city=wildcards.city, split=wildcards.split, shard=range(CONFIG.shards)
+    )
 
 
 # Snakemake's own lock outlives a kill -9 and then stops the next run; the profile turns it off. This one is
@@ -74,5 +82,7 @@ onstart:
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise WorkflowError(f"another run is at work in this folder ({LOCK} is held); wait for it or end it")
+        raise WorkflowError(
+            f"another run is at work in this folder ({LOCK} is held); wait for it or end it"
+        )
     globals()["_held_lock"] = lock_file

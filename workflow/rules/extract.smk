@@ -13,14 +13,16 @@ rule extract:
         f"{RESULTS}/benchmarks/extract/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.extract),
-        bins=as_json(CONFIG.speed_bins),
     threads: 8
     resources:
         mem_mb=8000,
         runtime=120,
         numa_node="auto",
+    params:
+        settings=as_json(CONFIG.extract),
+        bins=as_json(CONFIG.speed_bins),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/extract.py --chips {input.chips:q} --shards {input.shards:q}"
-        " --settings {params.settings:q} --bins {params.bins:q} --out {output.roads:q} --threads {threads}" + TEE
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/extract.py --chips {input.chips:q} --shards {input.shards:q}'
+        " --settings {params.settings:q} --bins {params.bins:q} --out {output.roads:q} --threads {threads}"
+        " 2> >(tee {log:q} >&2)"

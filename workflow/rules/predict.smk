@@ -4,25 +4,28 @@ rule predict:
         chips=f"{DATA}/acquire/{{city}}/{{split}}/chips.csv",
         rgb=f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv",
         folds=f"{RESULTS}/folds.csv",
-        models=expand(f"{RESULTS}/train/fold{{fold}}/model.safetensors", fold=CONFIG.folds),
+        models=expand(
+            f"{RESULTS}/train/fold{{fold}}/model.safetensors", fold=CONFIG.folds
+        ),
     output:
         table=f"{RESULTS}/predict/{{city}}/{{split}}/shard{{shard}}.csv",
     log:
         f"{RESULTS}/logs/predict/{{city}}_{{split}}_{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict/{{city}}_{{split}}_{{shard}}.tsv"
+    retries: 1
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        shards=CONFIG.shards,
-        settings=as_json(CONFIG.predict),
     threads: 56
     resources:
         mem_mb=16000,
         runtime=240,
         numa_node="auto",
-    retries: 1
+    params:
+        shards=CONFIG.shards,
+        settings=as_json(CONFIG.predict),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/predict.py --shard {wildcards.shard} --shards {params.shards}"
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/predict.py --shard {wildcards.shard} --shards {params.shards}'
         " --rgb {input.rgb:q} --chips {input.chips:q} --models {input.models:q} --folds {input.folds:q}"
-        " --settings {params.settings:q} --out {output.table:q} --threads {threads}" + TEE
+        " --settings {params.settings:q} --out {output.table:q} --threads {threads} 2> >(tee {log:q} >&2)"

@@ -10,16 +10,17 @@ rule stretch:
         f"{DATA}/benchmarks/stretch/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.prepare.stretch),
     threads: 8
     resources:
         mem_mb=4000,
         runtime=120,
         numa_node="auto",
+    params:
+        settings=as_json(CONFIG.prepare.stretch),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/stretch.py --chips {input.chips:q} --settings {params.settings:q}"
-        " --out {output.rgb:q} --threads {threads}" + TEE
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/stretch.py --chips {input.chips:q} --settings {params.settings:q}'
+        " --out {output.rgb:q} --threads {threads} 2> >(tee {log:q} >&2)"
 
 
 rule masks:
@@ -35,17 +36,19 @@ rule masks:
         f"{DATA}/benchmarks/masks/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.prepare.masks),
-        bins=as_json(CONFIG.speed_bins),
     threads: 8
     resources:
         mem_mb=4000,
         runtime=120,
         numa_node="auto",
+    params:
+        settings=as_json(CONFIG.prepare.masks),
+        bins=as_json(CONFIG.speed_bins),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/masks.py --chips {input.chips:q} --rgb {input.rgb:q}"
-        " --settings {params.settings:q} --bins {params.bins:q} --out {output.masks:q} --threads {threads}" + TEE
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/masks.py --chips {input.chips:q} --rgb {input.rgb:q}'
+        " --settings {params.settings:q} --bins {params.bins:q} --out {output.masks:q} --threads {threads}"
+        " 2> >(tee {log:q} >&2)"
 
 
 rule folds:
@@ -62,12 +65,12 @@ rule folds:
         f"{RESULTS}/benchmarks/folds.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.prepare.folds),
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        settings=as_json(CONFIG.prepare.folds),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/folds.py --chips {input.chips:q} --rgb {input.rgb:q} --masks {input.masks:q}"
-        " --settings {params.settings:q} --out {output.folds:q}" + TEE
+        'python "$SCRIPTS"/folds.py --chips {input.chips:q} --rgb {input.rgb:q} --masks {input.masks:q}'
+        " --settings {params.settings:q} --out {output.folds:q} 2> >(tee {log:q} >&2)"

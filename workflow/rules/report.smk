@@ -16,15 +16,15 @@ rule map:
         f"{RESULTS}/benchmarks/map/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.report),
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=as_json(CONFIG.report),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/map.py --chips {input.chips:q} --rgb {input.rgb:q} --roads {input.roads:q}"
-        " --settings {params.settings:q} --out {output.picture:q}" + TEE
+        'python "$SCRIPTS"/map.py --chips {input.chips:q} --rgb {input.rgb:q} --roads {input.roads:q}'
+        " --settings {params.settings:q} --out {output.picture:q} 2> >(tee {log:q} >&2)"
 
 
 rule chip_pictures:
@@ -47,16 +47,43 @@ rule chip_pictures:
         f"{RESULTS}/benchmarks/chip_pictures/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.report),
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=as_json(CONFIG.report),
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/chip_pictures.py --chips {input.chips:q} --rgb {input.rgb:q} --shards {input.shards:q}"
+        'python "$SCRIPTS"/chip_pictures.py --chips {input.chips:q} --rgb {input.rgb:q} --shards {input.shards:q}'
         " --graphs {input.graphs:q} --scores {input.scores:q} --settings {params.settings:q}"
-        " --out {output.picture:q}" + TEE
+        " --out {output.picture:q} 2> >(tee {log:q} >&2)"
+
+
+rule city_grid:
+    """The grid of a training city: chips, folds and road density."""
+    input:
+        chips=f"{DATA}/acquire/{{city}}/train/chips.csv",
+        masks=f"{DATA}/prepare/{{city}}/train/masks.csv",
+        folds=f"{RESULTS}/folds.csv",
+    output:
+        picture=report(
+            f"{RESULTS}/{{city}}/train/grid.png",
+            category="Folds",
+            labels={"city": "{city}"},
+        ),
+    log:
+        f"{RESULTS}/logs/city_grid/{{city}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/city_grid/{{city}}.tsv"
+    conda:
+        "../../envs/roadspeed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        'python "$SCRIPTS"/city_grid.py --chips {input.chips:q} --masks {input.masks:q} --folds {input.folds:q}'
+        " --out {output.picture:q} 2> >(tee {log:q} >&2)"
 
 
 rule curves:
@@ -64,7 +91,11 @@ rule curves:
     input:
         metrics=expand(f"{RESULTS}/train/fold{{fold}}/metrics.csv", fold=CONFIG.folds),
     output:
-        picture=report(f"{RESULTS}/train/curves.png", category="Training", labels={"what": "curves"}),
+        picture=report(
+            f"{RESULTS}/train/curves.png",
+            category="Training",
+            labels={"what": "curves"},
+        ),
     log:
         f"{RESULTS}/logs/curves.log",
     benchmark:
@@ -76,7 +107,7 @@ rule curves:
         mem_mb=1000,
         runtime=10,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/curves.py --metrics {input.metrics:q} --out {output.picture:q}" + TEE
+        'python "$SCRIPTS"/curves.py --metrics {input.metrics:q} --out {output.picture:q} 2> >(tee {log:q} >&2)'
 
 
 rule page:
@@ -85,6 +116,7 @@ rule page:
         scores=f"{RESULTS}/scores.csv",
         models=expand(f"{RESULTS}/train/fold{{fold}}/model.json", fold=CONFIG.folds),
         curves=f"{RESULTS}/train/curves.png",
+        grids=expand(f"{RESULTS}/{{city}}/train/grid.png", city=TRAINED),
         maps=[f"{RESULTS}/{city}/{split}/map.png" for city, split in SPLITS],
         chips=expand(f"{RESULTS}/{{city}}/train/chips.png", city=LABELLED),
     output:
@@ -95,12 +127,13 @@ rule page:
         f"{RESULTS}/benchmarks/page.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        run=RUN,
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        run=RUN,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/report.py --run {params.run:q} --scores {input.scores:q} --models {input.models:q}"
-        " --curves {input.curves:q} --maps {input.maps:q} --chips {input.chips:q} --out {output.page:q}" + TEE
+        'python "$SCRIPTS"/report.py --run {params.run:q} --scores {input.scores:q} --models {input.models:q}'
+        " --curves {input.curves:q} --grids {input.grids:q} --maps {input.maps:q} --chips {input.chips:q}"
+        " --out {output.page:q} 2> >(tee {log:q} >&2)"

@@ -12,16 +12,18 @@ rule score:
         f"{RESULTS}/benchmarks/score/{{city}}_{{split}}.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.score),
     threads: 8
     resources:
         mem_mb=4000,
         runtime=60,
         numa_node="auto",
+    params:
+        settings=as_json(CONFIG.score),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/score.py --chips {input.chips:q} --graphs {input.graphs:q}"
-        " --shards {input.shards:q} --settings {params.settings:q} --out {output.scores:q} --threads {threads}" + TEE
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/score.py --chips {input.chips:q} --graphs {input.graphs:q}'
+        " --shards {input.shards:q} --settings {params.settings:q} --out {output.scores:q} --threads {threads}"
+        " 2> >(tee {log:q} >&2)"
 
 
 rule submission:
@@ -42,8 +44,8 @@ rule submission:
         mem_mb=2000,
         runtime=30,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/submission.py --chips {input.chips:q} --graphs {input.graphs:q}"
-        " --out {output.table:q}" + TEE
+        'python "$SCRIPTS"/submission.py --chips {input.chips:q} --graphs {input.graphs:q}'
+        " --out {output.table:q} 2> >(tee {log:q} >&2)"
 
 
 rule summary:
@@ -51,19 +53,23 @@ rule summary:
     input:
         scores=expand(f"{RESULTS}/{{city}}/train/scores.csv", city=LABELLED),
     output:
-        scores=report(f"{RESULTS}/scores.csv", category="Scores", labels={"table": "APLS by city"}),
+        scores=report(
+            f"{RESULTS}/scores.csv",
+            category="Scores",
+            labels={"table": "APLS by city"},
+        ),
     log:
         f"{RESULTS}/logs/summary.log",
     benchmark:
         f"{RESULTS}/benchmarks/summary.tsv"
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        cities=LABELLED,
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        cities=LABELLED,
     shell:
-        "{PYTHON:q} {SCRIPTS:q}/summary.py --cities {params.cities} --scores {input.scores:q}"
-        " --out {output.scores:q}" + TEE
+        'python "$SCRIPTS"/summary.py --cities {params.cities} --scores {input.scores:q}'
+        " --out {output.scores:q} 2> >(tee {log:q} >&2)"

@@ -12,18 +12,19 @@ rule train:
         f"{RESULTS}/logs/train/fold{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/fold{{fold}}.tsv"
+    retries: 1
     conda:
         "../../envs/roadspeed.yaml"
-    params:
-        settings=as_json(CONFIG.train),
-        bins=as_json(CONFIG.speed_bins),
     threads: 56
     resources:
         mem_mb=64000,
         runtime=2880,
         numa_node="auto",
-    retries: 1
+    params:
+        settings=as_json(CONFIG.train),
+        bins=as_json(CONFIG.speed_bins),
     shell:
-        PIN + "{PYTHON:q} {SCRIPTS:q}/train.py --fold {wildcards.fold} --folds {input.folds:q} --rgb {input.rgb:q}"
+        "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
+        'python "$SCRIPTS"/train.py --fold {wildcards.fold} --folds {input.folds:q} --rgb {input.rgb:q}'
         " --masks {input.masks:q} --settings {params.settings:q} --bins {params.bins:q}"
-        " --out {output.model:q} --threads {threads}" + TEE
+        " --out {output.model:q} --threads {threads} 2> >(tee {log:q} >&2)"

@@ -28,6 +28,7 @@ def write_report(
     scores: Path,
     models: Sequence[Path],
     curves: Path,
+    grids: Sequence[Path],
     maps: Sequence[Path],
     chip_pictures: Sequence[Path],
     out: Path,
@@ -39,6 +40,7 @@ def write_report(
         scores: scores.csv of the run.
         models: model.json of every fold.
         curves: picture of the training curves.
+        grids: grid.png of every training city.
         maps: map.png of every city and split; their folders name both.
         chip_pictures: chips.png of every labelled city.
         out: HTML file to write.
@@ -52,6 +54,8 @@ def write_report(
         "<h2>Training</h2>",
         _figure(curves, "Training curves"),
         *(_model(path) for path in models),
+        "<h2>Training cities: road density and folds</h2>",
+        *(_figure(path, path.parent.parent.name) for path in grids),
         "<h2>Maps</h2>",
         *(_figure(path, f"{path.parent.parent.name}, {path.parent.name}") for path in maps),
         "<h2>Chips, from the best scored to the worst</h2>",

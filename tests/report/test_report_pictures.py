@@ -1,7 +1,6 @@
 """Pictures and page: what they show can be found in them."""
 
 import base64
-import json
 import re
 from pathlib import Path
 
@@ -118,15 +117,13 @@ def test_page_holds_its_pictures_and_escapes_texts(city: Path) -> None:
     picture = city / "port" / "train" / "map.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes((city / "curves.png").read_bytes())
-    write_report(
-        "<run>", city / "scores.csv", [fold / "model.json"], city / "curves.png", [picture], [], city / "r.html"
-    )
+    out = city / "r.html"
+    write_report("<run>", city / "scores.csv", [fold / "model.json"], city / "curves.png", [], [picture], [], out)
     text = (city / "r.html").read_text()
     assert "<script>" not in text and "<h1>roadspeed: &lt;run&gt;</h1>" in text
     assert "port, train" in text and "0.500" in text
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert [base64.b64decode(data) for data in pictures] == [picture.read_bytes()] * 2
-    assert json.dumps("<script>") not in text
 
 
 def test_curves_of_an_empty_table_are_an_error(tmp_path: Path) -> None:

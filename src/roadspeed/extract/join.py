@@ -6,12 +6,14 @@ it: what the raster still shows of a road makes longer joins acceptable. Cheap j
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from roadspeed.extract.compiled import compiled
 from roadspeed.extract.georef import Frame
 from roadspeed.extract.mosaic import Mosaic
 from roadspeed.extract.network import Network
@@ -34,6 +36,8 @@ FAR_SIDE_M = 8.0
 """How far beyond that road its surface is looked at."""
 DISTURBED_M = 0.6
 """Difference between the two sides of a road's surface from which on it counts as disturbed."""
+CORNER_TURN_DEG = 30.0
+"""What a join that turns a corner counts as turning."""
 FAN_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
 """Directions, off straight ahead, in which the road beside is looked for."""
 
@@ -97,28 +101,63 @@ def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settin
 def _headings(network: Network, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (2, n, 2) unit vectors that point out of the network at loose ends, read over each of HEADINGS_M,
     and (n,) the mean probability of the road that ends there."""
-    at = {}
-    for number, (a, b) in enumerate(network.ends().tolist()):
-        at[a] = (number, False)
-        at[b] = (number, True)
-    headings = np.zeros((len(HEADINGS_M), len(nodes), 2))
-    bright = np.zeros(len(nodes))
-    for i, node in enumerate(nodes.tolist()):
-        number, last = at[node]
-        line = network.lines[number]
-        points = network.xy[line[::-1] if last else line]
-        along = np.concatenate([[0], np.cumsum(np.sqrt((np.diff(points[:200], axis=0) ** 2).sum(axis=1)))])
-        inner = line[::-1] if last else line
-        bright[i] = np.mean(network.values[inner[: np.searchsorted(along, TIP_M + HEADINGS_M[-1])], 0])
-        tip = min(TIP_M, along[-1] / 3)
-        near = points[np.searchsorted(along, tip)]
-        for k, back in enumerate(HEADINGS_M):
-            vector = near - points[min(np.searchsorted(along, tip + back), len(along) - 1)]
-            headings[k, i] = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    flat, offsets = network.flat()
+    begins = np.concatenate([flat[offsets[:-1]], flat[offsets[1:] - 1]])
+    order = np.argsort(begins, kind="stable")
+    end = order[np.searchsorted(begins, nodes, sorter=order)]
+    lines = len(network.lines)
+    return _read_ends(
+        flat, offsets, network.xy, network.values[:, 0], end % lines, end >= lines, TIP_M, np.array(HEADINGS_M)
+    )
+
+
+@compiled
+def _read_ends(
+    flat: Any, offsets: Any, xy: Any, probability: Any, lines: Any, last: Any, tip_m: float, back_m: Any
+) -> Any:
+    """Walk into each line from one of its ends and read direction and mean probability there."""
+    n = lines.size
+    headings = np.zeros((back_m.size, n, 2))
+    bright = np.zeros(n)
+    for i in range(n):
+        first, end = offsets[lines[i]], offsets[lines[i] + 1]
+        start, step = (end - 1, -1) if last[i] else (first, 1)
+        count = end - first
+        total = 0.0
+        for k in range(1, count):
+            a, b = flat[start + step * (k - 1)], flat[start + step * k]
+            total += np.sqrt((xy[a, 0] - xy[b, 0]) ** 2 + (xy[a, 1] - xy[b, 1]) ** 2)
+            if total > 3 * tip_m:
+                break
+        tip = min(tip_m, total / 3)
+        along = 0.0
+        near = -1
+        done = 0
+        seen = 0.0
+        points = 0
+        here = flat[start]
+        for k in range(count):
+            here = flat[start + step * k]
+            if k > 0:
+                before = flat[start + step * (k - 1)]
+                along += np.sqrt((xy[here, 0] - xy[before, 0]) ** 2 + (xy[here, 1] - xy[before, 1]) ** 2)
+            seen += probability[here]
+            points += 1
+            if near < 0 and along >= tip:
+                near = here
+            while done < back_m.size and near >= 0 and (along >= tip + back_m[done] or k == count - 1):
+                dx, dy = xy[near, 0] - xy[here, 0], xy[near, 1] - xy[here, 1]
+                size = max(np.sqrt(dx * dx + dy * dy), 1e-9)
+                headings[done, i, 0], headings[done, i, 1] = dx / size, dy / size
+                done += 1
+            if done == back_m.size:
+                break
+        bright[i] = seen / points
     return headings, bright
 
 
 def _between_ends(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
+    """Return the possible joins of two loose ends: straight, by a corner, or any way where they are very close."""
     nodes = np.flatnonzero(network.degrees() == 1)
     if len(nodes) < 2:
         return []
@@ -134,25 +173,32 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
     turn_a = np.degrees(np.arccos(np.clip((headings[:, a] * unit).sum(axis=2), -1, 1))).min(axis=0)
     turn_b = np.degrees(np.arccos(np.clip(-(headings[:, b] * unit).sum(axis=2), -1, 1))).min(axis=0)
     allowed = settings.gap_angle_deg + np.degrees(np.arctan2(SIDE_M, distance))
-    straight = np.maximum(turn_a, turn_b) <= allowed
     bend = np.degrees(np.arccos(np.clip(-(headings[:, a] * headings[:, b]).sum(axis=2), -1, 1))).min(axis=0)
+    straight = (np.maximum(turn_a, turn_b) <= allowed) & (bend <= 2 * settings.gap_angle_deg)
     close = (distance <= settings.near_m) & (np.maximum(turn_a, turn_b) <= 100)
-    joins = []
-    for i in np.flatnonzero(straight | close | (bend > 45)).tolist():
-        ends = (int(nodes[a[i]]), int(nodes[b[i]]))
-        if straight[i] and bend[i] <= 2 * settings.gap_angle_deg:
-            path = np.array([xy[a[i]], xy[b[i]]])
-            turn = float(turn_a[i] + turn_b[i]) / 2
-        else:
-            corner = _corner(xy[a[i]], headings[0, a[i]], xy[b[i]], headings[0, b[i]], settings.gap_m)
-            if corner is None and not close[i]:
-                continue
-            path = np.array([xy[a[i]], xy[b[i]]] if corner is None else [xy[a[i]], corner, xy[b[i]]])
-            turn = 30.0
-        join = _judge(ends, path, turn, float(min(bright[a[i]], bright[b[i]])), evidence, settings)
-        if join is not None:
-            joins.append(join)
-    return joins
+    below = np.maximum(settings.low, settings.seen * np.minimum(bright[a], bright[b]))
+
+    turn = np.where(straight, (turn_a + turn_b) / 2, CORNER_TURN_DEG)
+    unseen = np.full(len(pairs), np.inf)
+    direct = np.flatnonzero(straight | close)
+    share = (np.arange(0, settings.reach_m, STEP_M) + STEP_M / 2) / settings.reach_m
+    points = xy[a[direct], None] + share[None, :, None] * gap[direct, None]
+    unseen[direct] = (evidence.at(points) < below[direct, None]).mean(axis=1) * distance[direct]
+    length = distance.copy()
+    corners: dict[int, NDArray[np.float64]] = {}
+    for i in np.flatnonzero(~straight & ((bend > 45) | close)).tolist():
+        corner = _corner(xy[a[i]], headings[0, a[i]], xy[b[i]], headings[0, b[i]], settings.gap_m)
+        if corner is not None:
+            corners[i] = path = np.array([xy[a[i]], corner, xy[b[i]]])
+            length[i] = np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum()
+            unseen[i] = evidence.unseen_m(path, below[i])
+
+    accepted = unseen <= settings.gap_m * (1 - np.minimum(turn, 30) / 60)
+    cost = (unseen + length / 4) * (1 + turn / 45)
+    return [
+        Join(float(cost[i]), (int(nodes[a[i]]), int(nodes[b[i]])), corners.get(i, xy[[a[i], b[i]]]))
+        for i in np.flatnonzero(accepted).tolist()
+    ]
 
 
 def _corner(
@@ -172,22 +218,6 @@ def _corner(
     if not (0 <= s <= reach and 0 <= t <= reach and s + t <= reach):
         return None
     return a + s * along_a
-
-
-def _judge(
-    ends: tuple[int, ...],
-    path: NDArray[np.float64],
-    turn: float,
-    bright: float,
-    evidence: Evidence,
-    settings: ExtractSettings,
-) -> Join | None:
-    """Return the join of two ends, or None where it is too long for what speaks for it."""
-    length = float(np.sqrt((np.diff(path, axis=0) ** 2).sum(axis=1)).sum())
-    unseen = evidence.unseen_m(path, max(settings.low, settings.seen * bright))
-    if unseen > settings.gap_m * (1 - min(turn, 30.0) / 60):
-        return None
-    return Join((unseen + length / 4) * (1 + turn / 45), ends, path)
 
 
 def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
@@ -256,30 +286,43 @@ def _connect(network: Network, joins: list[Join]) -> None:
     flat, _ = network.flat()
     tree = cKDTree(network.xy[flat])
     cuts: list[int] = []
+    ways: list[tuple[int, NDArray[np.float64], int]] = []
     for join in made:
         points = _densify(join.path, STEP_M)
+        last = join.ends[1] if len(join.ends) == 2 else int(flat[tree.query(points[-1])[1]])
         if len(join.ends) == 1:
-            last = int(flat[tree.query(points[-1])[1]])
             cuts.append(last)
-        else:
-            last = join.ends[1]
-        if last == join.ends[0]:
-            continue
-        new = network.add_points(points[1:-1])
-        network.lines.append(np.array([join.ends[0], *new, last]))
-    _cross(network, len(network.lines) - len(made), cuts)
+        if last != join.ends[0]:
+            ways.append((join.ends[0], points[1:-1], last))
+    first = len(network.lines)
+    _add_ways(network, ways)
+    _cross(network, first, cuts)
     network.cut(cuts)
     network.merge()
 
 
+def _add_ways(network: Network, ways: list[tuple[int, NDArray[np.float64], int]]) -> None:
+    """Add lines that start at a point, run through new places, and end at a point (none if -1)."""
+    if not ways:
+        return
+    numbers = np.split(
+        network.add_points(np.concatenate([places for _, places, _ in ways])),
+        np.cumsum([len(places) for _, places, _ in ways])[:-1],
+    )
+    for (start, _, last), new in zip(ways, numbers, strict=True):
+        network.lines.append(np.array([start, *new, last] if last >= 0 else [start, *new], np.int64))
+
+
 def _cross(network: Network, first: int, cuts: list[int]) -> None:
-    """Give each two joins that cross a common point, and note it among those to cut at."""
-    joins = range(first, len(network.lines))
-    shapes = [shapely.linestrings(network.xy[network.lines[i]]) for i in joins]
-    tree = shapely.STRtree(shapes)
-    pairs = tree.query(shapes, predicate="crosses").T
-    for i, j in pairs[pairs[:, 0] < pairs[:, 1]].tolist():
-        one, two = network.lines[first + i], network.lines[first + j]
+    """Give each new line (from number `first` on) and each line it crosses a common point, to be cut at."""
+    flat, offsets = network.flat()
+    number = np.repeat(np.arange(len(network.lines)), np.diff(offsets))
+    shapes = shapely.linestrings(network.xy[flat], indices=number)
+    new, other = shapely.STRtree(shapes).query(shapes[first:], predicate="crosses")
+    for i, j in zip((new + first).tolist(), other.tolist(), strict=True):
+        if j >= i:
+            continue
+        one, two = network.lines[j], network.lines[i]
         distance = ((network.xy[one][:, None] - network.xy[two][None]) ** 2).sum(axis=2)
         p, q = np.unravel_index(distance.argmin(), distance.shape)
         if 0 < q < len(two) - 1:
@@ -296,10 +339,12 @@ def reach_border(network: Network, mosaic: Mosaic, settings: ExtractSettings) ->
     steps = np.arange(0, settings.border_m, STEP_M)
     points = network.xy[nodes][:, None] + steps[None, :, None] * headings[:, None]
     inside = mosaic.inside(points.reshape(-1, 2)).reshape(len(nodes), -1)
+    ways: list[tuple[int, NDArray[np.float64], int]] = []
     for i in np.flatnonzero(~inside.all(axis=1) & inside[:, 0]).tolist():
         way = points[i, 1 : int(inside[i].argmin())]
         if len(way):
-            network.lines.append(np.array([nodes[i], *network.add_points(way)]))
+            ways.append((int(nodes[i]), way, -1))
+    _add_ways(network, ways)
     network.merge()
 
 

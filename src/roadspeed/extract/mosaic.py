@@ -115,11 +115,16 @@ class Mosaic:
         Beyond the data lies a margin that mirrors it, and beyond that zeros.
         """
         canvas = np.zeros((len(bands), height, width), np.uint8)
-        for piece in self.pieces:
-            self._mirror(canvas, piece, bands, row, column)
-        for piece in self.pieces:
-            top, left, bottom, right = _overlap(piece, row, column, height, width)
-            canvas[:, max(0, top - row) : max(0, bottom - row), max(0, left - column) : max(0, right - column)] = 0
+        covered = self.covered(row, column, height, width)
+        if not covered.all():
+            for piece in self.pieces:
+                self._mirror(canvas, piece, bands, row, column, covered)
+            for piece in self.pieces:
+                top, left, bottom, right = _overlap(piece, row, column, height, width)
+                inner = np.s_[
+                    :, max(0, top - row) : max(0, bottom - row), max(0, left - column) : max(0, right - column)
+                ]
+                canvas[inner] = 0
         for piece in self.pieces:
             self._paste(canvas, piece, bands, row, column)
         return canvas
@@ -132,7 +137,15 @@ class Mosaic:
         target = canvas[:, top - row : bottom - row, left - column : right - column]
         np.maximum(target, pixels, out=target)
 
-    def _mirror(self, canvas: NDArray[np.uint8], piece: Piece, bands: list[int], row: int, column: int) -> None:
+    def _mirror(
+        self,
+        canvas: NDArray[np.uint8],
+        piece: Piece,
+        bands: list[int],
+        row: int,
+        column: int,
+        covered: NDArray[np.bool_],
+    ) -> None:
         """Add the piece's four margins and four corners, each the mirror image of what lies inside."""
         height, width = canvas.shape[1:]
         for rows, flip_rows in _strips(piece.row, piece.height, self.mirror_px):
@@ -142,6 +155,8 @@ class Mosaic:
                 top, bottom = max(rows[0], row), min(rows[1], row + height)
                 left, right = max(columns[0], column), min(columns[1], column + width)
                 if top >= bottom or left >= right:
+                    continue
+                if covered[top - row : bottom - row, left - column : right - column].all():
                     continue
                 first_row, last_row = _source(top, bottom, flip_rows, piece.row)
                 first_column, last_column = _source(left, right, flip_columns, piece.column)

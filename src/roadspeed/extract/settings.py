@@ -38,7 +38,7 @@ class ExtractSettings(Settings):
     looks disturbed there."""
     side_intact_m: float = Field(default=3.0, ge=0, le=60)
     """The same where the road beside looks intact, as it does beside a true dead end."""
-    reach_m: float = Field(default=30.0, ge=0, le=60)
+    reach_m: float = Field(default=25.0, ge=0, le=60)
     """Longest join, however well the probability along it supports it."""
     gap_angle_deg: float = Field(default=35.0, ge=0, le=90)
     """Largest angle between a gap and the road that ends at it."""

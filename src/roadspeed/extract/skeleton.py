@@ -305,7 +305,7 @@ def _cells_near_ends(
         return none, none, np.empty(0, np.uint8)
     part = probability[: height * CELL_PX, : width * CELL_PX]
     means = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    cells = np.divmod(np.flatnonzero(near & (means > 0)), width)
+    cells = np.divmod(np.flatnonzero(near & (means >= settings.low * 255 / 2)), width)
     return cells[0].astype(np.int32), cells[1].astype(np.int32), np.asarray(means[cells], np.uint8)
 
 

@@ -4,8 +4,8 @@ Run: python benchmarks/download.py [--size-mib 2048] [--server web|s3] [--kills 
 
 `web` is a small server that sends ranges with sendfile, so that it is not the limit; it answers as S3 does. `s3` is
 moto, a whole S3 server that copies the object for each range (allow memory of ten times the size). The AWS CLI
-(`aws`) and s5cmd are used where they are installed. `ours` puts the bytes on disk, as the others do; in the workflow the rest of the
-checksum is then taken while unpacking. `ours + MD5` ends with the checksum.
+(`aws`) and s5cmd are used where they are installed. `ours` puts the bytes on disk, as the others do; in the workflow
+the rest of the checksum is then taken while unpacking. `ours + MD5` ends with the checksum.
 """
 
 import argparse

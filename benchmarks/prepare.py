@@ -36,11 +36,11 @@ SIZE, PIXEL = 1300, 2.7e-6
 WEST, NORTH = 37.5, 55.7
 
 
-def draw_image(path: Path, rng: np.random.Generator, compress: str | None) -> None:
+def draw_image(path: Path, rng: np.random.Generator, compress: str | None, noise: float = 8) -> None:
     """Write an image with the entropy of a real one: smooth shapes, edges and sensor noise."""
     coarse = rng.uniform(100, 900, (SIZE // 20, SIZE // 20)).astype(np.float32)
     scene = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
-    pixels = np.stack([scene * (1 + 0.1 * band) + rng.normal(0, 8, scene.shape) for band in range(8)])
+    pixels = np.stack([scene * (1 + 0.1 * band) + rng.normal(0, noise, scene.shape) for band in range(8)])
     profile = {"driver": "GTiff", "width": SIZE, "height": SIZE, "count": 8, "dtype": "uint16", "interleave": "pixel"}
     place = {"crs": CRS.from_epsg(4326), "transform": Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH)}
     with rasterio.open(path, "w", **profile, **place, compress=compress) as target:

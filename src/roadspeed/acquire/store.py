@@ -17,7 +17,8 @@ from roadspeed.acquire.settings import AcquireSettings
 from roadspeed.acquire.web import TransientError, Web
 from roadspeed.errors import FetchError, InputError
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
+"""A kill loses at most this of each connection, and what is in its socket."""
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 _PARTS_ETAG = re.compile(r"[0-9a-f]{32}-(\d+)")

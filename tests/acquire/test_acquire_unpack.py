@@ -4,11 +4,12 @@ import gzip
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tarfactory import members, tar, tarball
 
@@ -178,7 +179,7 @@ def test_fuzz_names(name: str) -> None:
         assert place is None or (place.count("/") == 1 and ".." not in place and "\0" not in place)
 
 
-@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=FUZZ, deadline=None)
 @given(
     st.lists(st.tuples(names, st.sampled_from(list(b"0123456LKxgSVD\0")), st.binary(max_size=700)), max_size=5),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),
@@ -186,13 +187,11 @@ def test_fuzz_names(name: str) -> None:
     st.booleans(),
 )
 def test_fuzz_tar_members(
-    tmp_path_factory: pytest.TempPathFactory,
     content: list[tuple[str, int, bytes]],
     flips: list[tuple[int, int]],
     cut: int,
     zipped: bool,
 ) -> None:
-    folder = tmp_path_factory.mktemp("fuzz")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
         for name, kind, data in content:
@@ -203,20 +202,23 @@ def test_fuzz_tar_members(
     for place, value in flips:
         made[place % len(made)] = value
     made = made[: len(made) - cut] if cut % 2 else made
-    try:
-        found = run(folder, gzip.compress(bytes(made)) if zipped else bytes(made))
-        assert {path.removeprefix("out/") for path in files(folder)} == set(found)
-    except RoadspeedError as error:
-        assert "\n" not in str(error)
-    assert {path.name for path in folder.iterdir()} <= {"out"}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            found = run(folder, gzip.compress(bytes(made)) if zipped else bytes(made))
+            assert {path.removeprefix("out/") for path in files(folder)} == set(found)
+        except RoadspeedError as error:
+            assert "\n" not in str(error)
+        assert {path.name for path in folder.iterdir()} <= {"out"}
 
 
 @settings(max_examples=FUZZ, deadline=None)
 @given(st.binary(max_size=3000), st.booleans())
-def test_fuzz_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes, zipped: bool) -> None:
-    folder = tmp_path_factory.mktemp("fuzz")
-    try:
-        run(folder, gzip.compress(content) if zipped else b"\x1f\x8b\x08" + content)
-    except RoadspeedError as error:
-        assert "\n" not in str(error)
-    assert not files(folder)
+def test_fuzz_bytes(content: bytes, zipped: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            run(folder, gzip.compress(content) if zipped else b"\x1f\x8b\x08" + content)
+        except RoadspeedError as error:
+            assert "\n" not in str(error)
+        assert not files(folder)

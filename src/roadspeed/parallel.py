@@ -1,11 +1,11 @@
 """Work through many chips inside one job's cores, in processes, with bounded memory and in order."""
 
 import collections
-import ctypes
 import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
@@ -16,7 +16,6 @@ from roadspeed.progress import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
-PR_SET_PDEATHSIG = 1
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -77,9 +76,25 @@ def map_ordered(
                     os.environ[name] = value
 
 
+def end_with_parent() -> None:
+    """Make this worker process end when the process that started it ends, however that ends.
+
+    The kernel's signal on a parent's death would come from the fork server, which lives as long as any worker.
+    So a thread waits for the pipe that the real parent holds.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only for processes started by multiprocessing"
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
+
+
 def _start_worker() -> None:
     """Make the worker end with its parent, leave Ctrl-C to it, and compute on one thread on any core of the job."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_own_cpus()
     try:

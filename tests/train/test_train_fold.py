@@ -226,6 +226,37 @@ def test_worker_processes_give_the_same_batches(city):
                 assert a.names == b.names
 
 
+def test_loader_processes_end_with_a_killed_training(city):
+    program = """
+import multiprocessing, sys, time
+from pathlib import Path
+from roadspeed.speedbins import SpeedBins
+from roadspeed.train.chips import index_chips, read_fold_chips
+from roadspeed.train.crops import CropSource
+from roadspeed.train.loader import CropLoader
+from roadspeed.train.settings import TrainSettings
+if __name__ == "__main__":
+    tables = [Path(p) for p in sys.argv[1:]]
+    chips, bins = read_fold_chips(tables[0], tables[1:2], tables[2:]), SpeedBins()
+    source = CropSource(chips, index_chips(chips, bins, 3, 1), TrainSettings(crop_px=64), bins)
+    with CropLoader(source, 2, workers=1, threads=1) as loader:
+        next(loader.epoch(0))
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(300)
+"""
+    paths = [str(p) for p in (city.folds, city.rgb, city.masks)]
+    process = subprocess.Popen([sys.executable, "-c", program, *paths], stdout=subprocess.PIPE, text=True)
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 1
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{workers[0]}/cmdline").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{workers[0]}/cmdline").exists(), "the worker outlives its parent"
+
+
 def test_scores_worked_by_hand():
     # Channel 0: 2 hit of 3 predicted and 4 true; channel 1: nothing; roads: 6 hit of 6 predicted and 8 true.
     scores = validate.scores_of(0.5, *torch.tensor([[2, 0, 6], [3, 0, 6], [4, 0, 8]]).numpy())

@@ -1,6 +1,5 @@
 """Batches of crops, from worker processes or from the network's own threads between its steps."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from roadspeed.host.cpus import use_own_cpus
-from roadspeed.parallel import PR_SET_PDEATHSIG
+from roadspeed.parallel import end_with_parent
 from roadspeed.train.crops import Crop, CropSource
 
 log = logging.getLogger(__name__)
@@ -148,7 +147,7 @@ def _start_thread() -> None:
 
 def _start_worker(_: int) -> None:
     """Make a worker end with its parent, leave Ctrl-C to it, and compute on one thread."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _start_thread()
     torch.set_num_threads(1)

@@ -35,13 +35,13 @@ NAME = "SN5_roads_train_AOI_7_Moscow"
 def draw_city(path: Path, chips: int, folder: Path) -> None:
     """Write the tarball: the image's corner is changed in its bytes, the labels are drawn once."""
     rng = np.random.default_rng(0)
-    draw_image(folder / "one.tif", rng, "deflate", noise=0.6)
+    draw_image(folder / "one.tif", rng, "deflate", noise=0.3)
     draw_label(folder / "one.geojson", rng)
     image, label = (folder / "one.tif").read_bytes(), (folder / "one.geojson").read_bytes()
     corner = struct.pack("<dd", WEST, NORTH)
     assert image.count(corner) == 1
     wide = int(np.ceil(np.sqrt(chips)))
-    with gzip.open(path, "wb", compresslevel=1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
+    with gzip.open(path, "wb", compresslevel=0) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
         for n in range(chips):
             west, north = WEST + n % wide * SIZE * PIXEL, NORTH - n // wide * SIZE * PIXEL
             for product, suffix, content in (

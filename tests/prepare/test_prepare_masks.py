@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import yaml
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -235,3 +236,14 @@ def test_unreadable_label_stops_the_work(city: Callable[..., list[dict[str, str]
 def test_all_of_a_label_is_used(real_data: Path) -> None:
     found = read_labels(real_data / "vegas_labels" / "osm_AOI_2_Vegas_img998.geojson")
     assert found.speed_mph.tolist().count(20) == 10
+
+
+def test_preset_of_the_winners_bins() -> None:
+    text = (Path(__file__).parents[2] / "config/presets/winners_bins.yaml").read_text()
+    bins = SpeedBins.checked(yaml.safe_load(text)["speed_bins"])
+    assert bins.count == 9
+    # Every speed of the training labels gets the class of the nearest of the nine.
+    label_mph = [15, 18.75, 20, 22.5, 25, 26.25, 30, 33.75, 35, 41.25, 45, 48.75, 55, 65]
+    assert bins.classes(label_mph).tolist() == [1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 7, 8, 9]
+    mask = draw_mask(labels(ACROSS, UP), METRES, MaskSettings(), bins)
+    assert (mask[50, 10], mask[10, 50]) == (4, 8)

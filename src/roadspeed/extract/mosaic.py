@@ -135,7 +135,10 @@ class Mosaic:
             return
         pixels = piece.read(bands, top - piece.row, left - piece.column, bottom - top, right - left)
         target = canvas[:, top - row : bottom - row, left - column : right - column]
-        np.maximum(target, pixels, out=target)
+        if len(self.pieces) == 1:
+            target[:] = pixels
+        else:
+            np.maximum(target, pixels, out=target)
 
     def _mirror(
         self,

@@ -214,36 +214,35 @@ def thin(mask: NDArray[np.uint8], rounds: int) -> None:
     """
     mask[[0, -1]] = 0
     mask[:, [0, -1]] = 0
-    _thin(mask.reshape(-1), mask.shape[1], 2 * rounds, DELETABLE)
+    _thin(mask.reshape(-1), mask.shape[1], int(np.count_nonzero(mask)), 2 * rounds, DELETABLE)
 
 
 @compiled
-def _thin(image: Any, width: int, subiterations: int, deletable: Any) -> None:
+def _code(image: Any, p: int, width: int) -> int:
+    """Return the eight neighbours of a pixel of 0 or 1 as bits, clockwise from north."""
+    north, south = p - width, p + width
+    upper = image[north] | image[north + 1] << 1 | image[p + 1] << 2 | image[south + 1] << 3
+    lower = image[south] << 4 | image[south - 1] << 5 | image[p - 1] << 6 | image[north - 1] << 7
+    return int(upper | lower)
+
+
+@compiled
+def _thin(image: Any, width: int, count: int, subiterations: int, deletable: Any) -> None:
     steps = np.array([-width, -width + 1, 1, width + 1, width, width - 1, -1, -width - 1])
     due = np.zeros(image.size, np.uint8)
-    count = 0
-    for p in range(image.size):
-        count += image[p]
-    active = np.empty(count, np.int64)
-    following = np.empty(count, np.int64)
-    gone = np.empty(count, np.int64)
+    active = np.empty(count, np.int32)
+    following = np.empty(count, np.int32)
+    gone = np.empty(count, np.int32)
     n = 0
     for p in range(image.size):
-        if image[p]:
-            for step in steps:
-                if not image[p + step]:
-                    active[n] = p
-                    n += 1
-                    due[p] = 2
-                    break
+        if image[p] and _code(image, p, width) != 255:
+            active[n] = p
+            n += 1
+            due[p] = 2
     for iteration in range(subiterations):
         g = 0
         for p in active[:n]:
-            code = 0
-            for bit in range(8):
-                if image[p + steps[bit]]:
-                    code |= 1 << bit
-            if deletable[iteration & 1, code]:
+            if deletable[iteration & 1, _code(image, p, width)]:
                 gone[g] = p
                 g += 1
         for i in range(g):

@@ -23,7 +23,14 @@ TINY: dict[str, Any] = {
     "run": "tiny",
     "shards": 2,
     "prepare": {"folds": {"count": 2, "method": "random"}},
-    "train": {"encoder": "resnet18", "decoder_channels": [32, 16, 16, 8, 8], "crop_px": 64, "batch": 2, "epochs": 3},
+    "train": {
+        "encoder": "resnet18",
+        "weights": "random",
+        "decoder_channels": [32, 16, 16, 8, 8],
+        "crop_px": 64,
+        "batch": 2,
+        "epochs": 3,
+    },
 }
 
 

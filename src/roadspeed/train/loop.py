@@ -23,10 +23,6 @@ from roadspeed.train.validate import Scores
 log = logging.getLogger(__name__)
 
 STATE_FILE = "last.safetensors"
-AVERAGE_EACH_STEP = 20
-"""Steps from the start after each of which the running mean is updated."""
-AVERAGE_EVERY = 4
-"""Steps between its updates from then on."""
 
 
 @dataclass
@@ -115,12 +111,10 @@ class Trainer:
         return value
 
     def _average(self) -> None:
-        """Take the weights into the running mean: each step at first, then each fourth, as it costs 5 % of one."""
-        often = self.steps <= AVERAGE_EACH_STEP
-        if self.ema is None or not (often or self.steps % AVERAGE_EVERY == 0):
+        if self.ema is None:
             return
         # Short at first, so that the random start is forgotten.
-        decay = min(self.settings.ema_decay, (1 + self.steps) / (10 + self.steps)) ** (1 if often else AVERAGE_EVERY)
+        decay = min(self.settings.ema_decay, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
             for mean, now in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
                 if mean.dtype.is_floating_point:

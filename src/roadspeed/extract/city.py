@@ -8,10 +8,12 @@ is kept in a hidden folder until the outputs are written, so that a kill costs s
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -20,12 +22,13 @@ from roadspeed import __version__
 from roadspeed.chips import read_chips
 from roadspeed.errors import InputError
 from roadspeed.extract.chip import build_graph, check_bands, extract_raster, windows
-from roadspeed.extract.mosaic import Mosaic, place
+from roadspeed.extract.mosaic import Mosaic, place, single
 from roadspeed.extract.roads import RoadGraph, empty_graph, make_graph, write_geopackage, write_graphml
 from roadspeed.extract.settings import ExtractSettings
 from roadspeed.extract.skeleton import Skeleton, extract_skeleton
 from roadspeed.files import atomic, file_stamp, fingerprint, locked, provenance, read_table, write_json
 from roadspeed.parallel import map_ordered
+from roadspeed.progress import track
 from roadspeed.raster import Grid, open_raster, read_raster
 from roadspeed.speedbins import SpeedBins
 
@@ -136,7 +139,8 @@ def extract_mosaic(
     """
     if not paths:
         return empty_graph()
-    mosaic = place(paths, [_checked_grid(path, bins) for path in paths])
+    grids = [_checked_grid(path, bins) for path in paths]
+    mosaic = single(paths[0], grids[0], str(paths[0])) if len(paths) == 1 else place(paths, grids)
     boxes = windows(mosaic, settings)
     margin = 4 * mosaic.mirror_px + settings.window_px
     items = [
@@ -145,8 +149,28 @@ def extract_mosaic(
     ]
     key = fingerprint(__version__, settings.model_dump(), bins.model_dump())
     work = partial(_window, settings=settings, bands=bins.bands, state=state and state / "windows", key=key)
-    skeletons = list(map_ordered(work, items, len(items), threads, "road network", "window"))
+    skeletons = _on_threads(work, items, threads)
     return build_graph(mosaic, skeletons, settings, bins, name)
+
+
+def _on_threads(
+    work: Callable[[tuple[tuple[int, int, int, int], Mosaic]], Skeleton],
+    items: Sequence[tuple[tuple[int, int, int, int], Mosaic]],
+    threads: int,
+) -> list[Skeleton]:
+    """Return `work` of each window, in order.
+
+    Threads, not processes: reading, OpenCV and the compiled loops all let go of Python's lock, and there is
+    nothing to start or to send.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(track(pool.map(work, items), "road network", len(items), "window"))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(before)
 
 
 def _window(

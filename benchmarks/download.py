@@ -9,12 +9,14 @@ the rest of the checksum is then taken while unpacking. `ours + MD5` ends with t
 """
 
 import argparse
+import contextlib
 import hashlib
 import http.server
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,20 +130,26 @@ def web_server(path: Path, etag: str) -> Iterator[str]:
 @contextmanager
 def s3_server(path: Path) -> Iterator[str]:
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
-    client.create_bucket(Bucket="tiles")
-    client.put_object(Bucket="tiles", Key="object.bin", Body=path.read_bytes(), ACL="public-read")
-    try:
-        yield endpoint
-    finally:
-        server.stop()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    # In a process of its own: a child starts with its parent's peak memory.
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+            client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+            client.create_bucket(Bucket="tiles")
+            with path.open("rb") as body:
+                client.put_object(Bucket="tiles", Key="object.bin", Body=body, ACL="public-read")
+            yield endpoint
+        finally:
+            process.kill()
 
 
 def run(command: list[str], env: dict[str, str]) -> tuple[float, float, float]:

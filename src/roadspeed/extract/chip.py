@@ -51,9 +51,9 @@ def extract_raster(
 
 
 def windows(mosaic: Mosaic, settings: ExtractSettings) -> list[tuple[int, int, int, int]]:
-    """Return row, column, height, width of the windows that have data, each at most `window_px` a side.
+    """Return row, column, height, width of the windows that have data: of equal size, about `window_px` a side.
 
-    A mosaic only a little larger than that is one window.
+    The size may be up to a quarter larger, so that no narrow windows are left over.
     """
     top, left, bottom, right = mosaic.extent
     top, left = top // CELL_PX * CELL_PX, left // CELL_PX * CELL_PX

@@ -25,7 +25,7 @@ from roadspeed.extract.chip import build_graph, check_bands, extract_raster, win
 from roadspeed.extract.mosaic import Mosaic, place, single
 from roadspeed.extract.roads import RoadGraph, empty_graph, make_graph, write_geopackage, write_graphml
 from roadspeed.extract.settings import ExtractSettings
-from roadspeed.extract.skeleton import Skeleton, extract_skeleton
+from roadspeed.extract.skeleton import Skeleton, extract_skeleton, halo_px
 from roadspeed.files import atomic, file_stamp, fingerprint, locked, provenance, read_table, write_json
 from roadspeed.parallel import map_ordered
 from roadspeed.progress import track
@@ -142,7 +142,7 @@ def extract_mosaic(
     grids = [_checked_grid(path, bins) for path in paths]
     mosaic = single(paths[0], grids[0], str(paths[0])) if len(paths) == 1 else place(paths, grids)
     boxes = windows(mosaic, settings)
-    margin = 4 * mosaic.mirror_px + settings.window_px
+    margin = halo_px(settings, mosaic.frame.pixel_m)
     items = [
         (box, mosaic.part(box[0] - margin, box[1] - margin, box[2] + 2 * margin, box[3] + 2 * margin))
         for box in boxes

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from roadspeed.extract.network import Network
 
@@ -58,14 +59,12 @@ def contract_clusters(network: Network, shorter_m: float) -> None:
     matrix = coo_matrix((np.ones(int(short.sum()), np.int8), tuple(ends[short].T)), shape=(size, size))
     label = connected_components(matrix, directed=False)[1]
     members = np.unique(ends[short])
-    groups, index = np.unique(label[members], return_inverse=True)
+    index = np.unique(label[members], return_inverse=True)[1]
     count = np.bincount(index)
     middle = np.column_stack([np.bincount(index, network.xy[members, axis]) / count for axis in (0, 1)])
     new = network.add_points(middle)
     target = np.arange(size)
     target[members] = new[index]
-    network.values[new] = network.values[members[np.searchsorted(index[np.argsort(index, kind="stable")], 0)]] * 0
-    del groups
     lines = []
     for line, drop in zip(network.lines, short, strict=True):
         if drop:
@@ -91,7 +90,7 @@ def drop_doubles(network: Network, apart_m: float) -> None:
         one, two = network.xy[network.lines[first]], network.xy[network.lines[second]]
         if ends[first, 0] == ends[first, 1] or not wanted[first]:
             continue
-        distance = np.sqrt(((two[:, None] - one[None, ::3]) ** 2).sum(axis=2)).min(axis=1).max()
+        distance = cKDTree(one).query(two)[0].max()
         wanted[second] = distance > apart_m
     if not wanted.all():
         network.keep(wanted)

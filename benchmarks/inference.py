@@ -52,7 +52,7 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
     from roadspeed.host.engine import choose_engine
     from roadspeed.predict.inference import Predictor, load_networks
     from roadspeed.predict.settings import PredictSettings
-    from roadspeed.predict.shard import _plan, _predict  # what a shard does once its networks are loaded
+    from roadspeed.predict.shard import plan_shard, run_jobs
     from roadspeed.train.model import ModelSettings, build_model
 
     settings = PredictSettings()
@@ -61,9 +61,9 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
     networks = load_networks(models, engine, [(1312, 1312)], settings.flips)
     images = {str(n): (folder / f"{n}.tif", "") for n in range(len(read_chips(folder / "chips.csv")))}
     table = read_chips(folder / "chips.csv")
-    _, jobs = _plan(table, images, None, models, [0], (0, 1), folder / "out", settings)
+    _, jobs = plan_shard(table, images, None, models, [0], (0, 1), folder / "out", settings)
     start = time.perf_counter()
-    for _ in _predict(jobs, networks, settings, "benchmark"):
+    for _ in run_jobs(jobs, networks, settings, "benchmark"):
         pass
     shard = (time.perf_counter() - start) / len(jobs)
     image = np.random.default_rng(0).integers(1, 255, (3, 1312, 1312)).astype(np.uint8)

@@ -96,7 +96,7 @@ def predict_shard(
     model_folds = [read_record(path).get("fold") for path in models]
     state = folder / STATE
     with locked(state / f"shard{shard}", f"prediction of shard {shard}"):
-        rows, jobs = _plan(
+        rows, jobs = plan_shard(
             read_chips(chips), _images(rgb), folds, models, model_folds, (shard, shards), folder, settings
         )
         todo = _unfinished(jobs, state)
@@ -104,14 +104,14 @@ def predict_shard(
             engine = choose_engine(settings.engine, settings.precision, threads)
             shapes = list(dict.fromkeys(_bordered_shape(job.image.grid, settings.context_px) for job in todo))
             networks = load_networks(models, engine, shapes, settings.flips)
-            for job in _predict(todo, networks, settings, f"prediction of shard {shard}"):
+            for job in run_jobs(todo, networks, settings, f"prediction of shard {shard}"):
                 write_text(state / f"{job.chip_id}.mark", job.mark)
             made_by = {"models": [str(path) for path in models], "engine": engine.record()}
             write_json(folder / f"shard{shard}.json", provenance(settings.model_dump(mode="json"), **made_by))
         write_table(folder / f"shard{shard}.csv", COLUMNS, rows)
 
 
-def _plan(
+def plan_shard(
     table: Sequence[Chip],
     images: Mapping[str, tuple[Path | None, str]],
     folds: Path | None,
@@ -194,7 +194,7 @@ def role_of(fold: int | None, model_folds: Sequence[int | None]) -> tuple[Role, 
     return ("validation", own) if own else ("train", everyone)
 
 
-def _predict(jobs: Sequence[Job], networks: Sequence[Network], settings: PredictSettings, what: str) -> Iterator[Job]:
+def run_jobs(jobs: Sequence[Job], networks: Sequence[Network], settings: PredictSettings, what: str) -> Iterator[Job]:
     """Yield each job when its file is written; reading, network and writing overlap in three threads."""
     predictor = Predictor(networks, settings.flips)
 

@@ -177,9 +177,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     program = "gdal_translate" if shutil.which("gdal_translate") else "in one process, without gdal_translate's start"
-    print(
-        f"ms a chip, best of {args.rounds}: wall (CPU); the ratio is that of CPU times on one core. Reference's 8-bit: {program}"
-    )
+    print(f"ms a chip, best of {args.rounds}: wall (CPU); ratios are of CPU times. Reference's 8-bit: {program}")
     for compress in (None, "lzw"):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

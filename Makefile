@@ -13,7 +13,7 @@ env-dev: env
 	@envs/create.sh dev
 
 sample/.drawn: $(wildcard src/roadspeed/acquire/sample/*.py) | env
-	$(BIN)/roadspeed sample sample --threads $$(nproc)
+	$(BIN)/roadspeed sample sample --grid 5x5 --threads $$(nproc)
 	@touch $@
 
 demo: env sample/.drawn

@@ -55,7 +55,7 @@ class Config(Settings):
     """The areas of interest, by a short name of small letters, digits and underscores."""
     folds: tuple[int, ...] = (0,)
     """Folds to train: one network each, averaged in prediction. At most prepare.folds.count of them."""
-    shards: int = Field(1, ge=1, le=999)
+    shards: int = Field(default=1, ge=1, le=999)
     """Prediction jobs that a city and split is divided into."""
     speed_bins: SpeedBins = SpeedBins()
     """Classes of speed."""

@@ -23,9 +23,11 @@ class Progress:
         total: units in all, or None when unknown.
         unit: name of one unit, such as "chip"; "B" shows sizes in binary multiples.
         done: units that an earlier run already did; they do not count into the rate.
+        closing: whether to log a last line when all is done; not where the caller logs a better one.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+    def __init__(self, what: str, total: int | None, unit: str, done: int = 0, closing: bool = True) -> None:
+        self.closing = closing
         self.what, self.total, self.unit, self.done, self.start_done = what, total, unit, done, done
         self.started = self.told = time.monotonic()
         self.bar = (
@@ -47,18 +49,21 @@ class Progress:
         """Return the state as one line: done of total, rate, remaining time."""
         seconds = max(time.monotonic() - self.started, 1e-9)
         rate = (self.done - self.start_done) / seconds
-        text = f"{self.what}: {self._amount(self.done)}"
-        if self.total is not None:
-            text += f" of {self._amount(self.total)}"
-        text += f", {self._amount(rate)}/s"
+        text = f"{self.what}: {self._amount(self.done, self.total)}, {self._amount(rate)}/s"
         if self.total is not None and rate > 0 and self.total > self.done:
             text += f", {_clock((self.total - self.done) / rate)} left"
         return text
 
-    def _amount(self, value: float) -> str:
+    def _amount(self, value: float, total: float | None = None) -> str:
         if self.unit == "B":
-            return f"{tqdm.format_sizeof(value, 'B', 1024)}"
-        return f"{value:.4g} {self.unit}" if isinstance(value, float) else f"{value} {self.unit}"
+            sizes = (tqdm.format_sizeof(number, "B", 1024) for number in (value, total) if number is not None)
+        else:
+            sizes = (
+                f"{number:.4g}" if isinstance(number, float) else str(number)
+                for number in (value, total)
+                if number is not None
+            )
+        return " of ".join(sizes) + ("" if self.unit == "B" else f" {self.unit}s")
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +73,7 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        elif kind is None:
+        elif kind is None and self.closing:
             log.info("%s, %s in all", self.line(), _clock(time.monotonic() - self.started))
 
 

@@ -133,3 +133,14 @@ def test_map_ordered_keeps_the_order_and_passes_errors_on(threads: int) -> None:
     assert list(map_ordered(_square, range(12), 12, threads, "squares")) == [n * n for n in range(12)]
     with pytest.raises(InputError, match="13 is not wanted"):
         list(map_ordered(_square, range(30), 30, threads, "squares"))
+
+
+def test_progress_tells_amount_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from roadspeed import progress
+
+    clock = iter([100.0, 110.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
+    counted = progress.Progress("masks vegas", 100, "chip", done=20)
+    counted.done += 20
+    assert counted.line() == "masks vegas: 40 of 100 chips, 2 chips/s, 0:30 left"

@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from roadspeed.files import atomic
 from roadspeed.report.settings import ReportSettings
@@ -37,7 +38,11 @@ def speed_scale(settings: ReportSettings) -> ScalarMappable:
 
 
 def draw_roads(
-    axes: Any, lines: Sequence[Any], speed_mph: Any, settings: ReportSettings, width_pt: float = 2.0
+    axes: Any,
+    lines: Sequence[Any] | NDArray[np.object_],
+    speed_mph: Any,
+    settings: ReportSettings,
+    width_pt: float = 2.0,
 ) -> None:
     """Draw lines coloured by speed, each with a dark rim so that it shows on bright and dark ground.
 

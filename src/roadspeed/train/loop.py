@@ -14,6 +14,7 @@ from torch import nn
 
 from roadspeed.errors import TrainingError
 from roadspeed.host.engine import Engine, channels_last, prepare_training
+from roadspeed.progress import Progress
 from roadspeed.train.checkpoint import TrainingState, read_record, save_tensors
 from roadspeed.train.loader import Batch, CropLoader
 from roadspeed.train.losses import RoadLoss
@@ -161,10 +162,12 @@ def run_training(
     while not done.finished(settings):
         started = time.monotonic()
         trainer.model.train()
-        losses = [
-            trainer.train_batch(batch, lambda step: learning_rate(settings, step, steps_per_epoch))
-            for batch in loader.epoch(done.epochs)
-        ]
+        losses = []
+        what = f"epoch {done.epochs + 1} of {settings.epochs}"
+        with Progress(what, len(loader), "step", closing=False) as progress:
+            for batch in loader.epoch(done.epochs):
+                losses.append(trainer.train_batch(batch, lambda step: learning_rate(settings, step, steps_per_epoch)))
+                progress.update()
         # Batches that did not fill a step are dropped, so that each epoch has as many steps.
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.pending = 0

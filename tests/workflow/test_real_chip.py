@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rasterio.windows import Window
 
 from roadspeed.cli import main
 from roadspeed.files import read_table, write_table
@@ -33,11 +34,9 @@ def test_labels_to_mask_to_graph_to_score(
 
 
 def test_network_learns_the_real_chip(real_data: Path, tmp_path: Path) -> None:
-    pixels, grid = read_raster(real_data / IMAGE, [1, 2, 3])
-    write_raster(tmp_path / "rgb" / "img0.tif", pixels, grid)
-    assert (
-        main(["mask", str(real_data / LABELS), "--like", str(real_data / IMAGE), "-o", str(tmp_path / "m.tif")]) == 0
-    )
+    image = tmp_path / "rgb" / "img0.tif"
+    write_raster(image, *read_raster(real_data / IMAGE, [1, 2, 3], Window(200, 200, 640, 640)))
+    assert main(["mask", str(real_data / LABELS), "--like", str(image), "-o", str(tmp_path / "m.tif")]) == 0
     for number in (0, 1):  # the same chip is learned and validated on
         write_table(
             tmp_path / f"rgb{number}.csv", ("chip_id", "rgb"), [{"chip_id": f"c{number}", "rgb": "rgb/img0.tif"}]
@@ -48,8 +47,8 @@ def test_network_learns_the_real_chip(real_data: Path, tmp_path: Path) -> None:
     rows = [{"city": f"v{n}", "split": "train", "chip_id": f"c{n}", "fold": n} for n in (0, 1)]
     write_table(tmp_path / "folds.csv", ("city", "split", "chip_id", "fold", "note"), rows)
     settings = TrainSettings(
-        encoder="resnet18", weights="random", decoder_channels=(64, 48, 32, 16, 16), crop_px=256, crops_per_chip=16,
-        batch=4, epochs=10, learning_rate=3e-3, ema_decay=0.8,
+        encoder="resnet18", weights="random", decoder_channels=(64, 48, 32, 16, 16), crop_px=256, crops_per_chip=32,
+        batch=4, epochs=8, learning_rate=3e-3, ema_decay=0.8,
     )  # fmt: skip
     rgb, masks = ([tmp_path / f"{what}{n}.csv" for n in (0, 1)] for what in ("rgb", "masks"))
     train_fold(tmp_path / "folds.csv", rgb, masks, 0, tmp_path / "fold0", settings, SpeedBins(), threads=2)

@@ -94,6 +94,7 @@ def test_kill_while_training(finished: Project, tmp_path: Path) -> None:
     first = _epochs(project)
     text = project.run("results/killed/train/fold0/model.safetensors")
     assert "going on after epoch" in text
+    assert "epoch 1 of 4: loss" not in text, "a finished epoch is not done again"
     metrics = read_table(fold / "metrics.csv")
     assert [int(row["epoch"]) for row in metrics] == [1, 2, 3, 4]
     assert first >= 1
@@ -108,7 +109,7 @@ def test_kill_while_training(finished: Project, tmp_path: Path) -> None:
 def _epochs(project: Project) -> int:
     """Return how many epochs the killed run has written into its log."""
     logs = list((project.folder / "results/killed/logs/train").glob("*.log"))
-    return max((log.read_text(errors="replace").count("epoch ") for log in logs), default=0)
+    return max((log.read_text(errors="replace").count(": loss ") for log in logs), default=0)
 
 
 @pytest.mark.parametrize("stage", ["predict", "extract"])

@@ -55,7 +55,7 @@ def test_rare_channel_counts_per_channel_but_not_in_the_reference():
     target[0, 1:, :, 1:] = 1
     logits = torch.where(target > 0, 20.0, -20.0)
     logits[0, 0, 0, 0] = -20.0
-    per_channel = _loss(focal_weight=0, dice_weight=1, road_weight=1)(logits, target)
+    per_channel = _loss(focal_weight=0, dice_weight=1, road_weight=1, dice_on="all")(logits, target)
     reference = _loss(focal_weight=0, dice_weight=1, variant="reference")(logits, target)
     assert per_channel.item() == pytest.approx((1 - 1 / 2) / 3, abs=1e-4)
     assert reference.item() < 0.01
@@ -66,10 +66,30 @@ def test_absent_channels_are_left_out_of_dice():
     target[0, 2, 0] = 1
     logits = torch.where(target > 0, 20.0, -20.0)
     logits[0, 0] = 20.0  # a bin that does not occur, predicted everywhere: left to the focal loss
-    assert _loss(focal_weight=0, dice_weight=1)(logits, target).item() == pytest.approx(0, abs=1e-5)
+    assert _loss(focal_weight=0, dice_weight=1, dice_on="all")(logits, target).item() == pytest.approx(0, abs=1e-5)
     assert _loss(focal_weight=1, dice_weight=0, focal_gamma=0)(logits, target).item() > 1
     empty = _loss(focal_weight=0, dice_weight=1)(torch.full((1, 3, 4, 4), -20.0), torch.zeros(1, 3, 4, 4))
     assert empty.item() == 0
+
+
+def test_road_pixels_count_more_in_the_bins_only():
+    """One road pixel of four: in the bins it counts 3 of 3 + 3, in the road channel 1 of 4."""
+    logits = torch.zeros(1, 3, 2, 2)
+    target = torch.zeros(1, 3, 2, 2)
+    target[0, 2, 0, 0] = target[0, 0, 0, 0] = 1
+    logits[0, :, 0, 0] = LOG3  # on the road pixel: right in bin 0 and the road channel, wrong in bin 1
+    right, wrong, even = math.log(4 / 3), math.log(4), math.log(2)
+    found = _loss(focal_weight=1, dice_weight=0, focal_gamma=0, road_weight=1, road_pixel_weight=3)(logits, target)
+    expected = ((3 * right + 3 * even) / 6 + (3 * wrong + 3 * even) / 6 + (right + 3 * even) / 4) / 3
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_on_roads_leaves_the_bins_out():
+    target = torch.ones(1, 3, 2, 2)
+    logits = torch.full((1, 3, 2, 2), 20.0)
+    logits[0, :2] = -20.0
+    assert _loss(focal_weight=0, dice_weight=1)(logits, target).item() == pytest.approx(0, abs=1e-4)
+    assert _loss(focal_weight=0, dice_weight=1, dice_on="all", road_weight=1)(logits, target).item() > 0.5
 
 
 def test_road_weight_shifts_the_mean_to_the_road_channel():

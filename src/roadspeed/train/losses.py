@@ -48,9 +48,10 @@ def soft_dice(
 class RoadLoss(nn.Module):
     """The weighted sum of focal loss and soft Dice that a fold is trained with.
 
-    `per_channel`: both are averaged over the channels with the weight `road_weight` for all roads (the last
-    channel) and 1 for each speed bin; Dice leaves out channels that do not occur in the batch.
-    `reference`: CRESI's, with one mean and one Dice over everything.
+    `per_channel`: the focal loss is averaged over the channels with the weight `road_weight` for all roads (the last
+    channel) and 1 for each speed bin; in the bins' channels a road's pixel counts `road_pixel_weight` times. Dice is
+    that of all roads, or with `dice_on: all` a mean over the channels likewise, without those that do not occur in
+    the batch. `reference`: CRESI's, with one mean and one Dice over everything.
     """
 
     weights: torch.Tensor
@@ -76,9 +77,12 @@ class RoadLoss(nn.Module):
         if settings.variant == "reference":
             loss = settings.focal_weight * focal.mean()
             return loss + settings.dice_weight * soft_dice(probability, target, (0, 1, 2, 3))
-        loss = settings.focal_weight * (focal.mean((0, 2, 3)) * self.weights).sum()
-        dice = soft_dice(probability, target, (0, 2, 3))
-        present = self.weights * (target.amax((0, 2, 3)) > 0)
+        pixels = 1 + (settings.road_pixel_weight - 1) * target[:, -1:]
+        bins = (focal[:, :-1] * pixels).sum((0, 2, 3)) / pixels.sum()
+        loss = settings.focal_weight * (torch.cat([bins, focal[:, -1:].mean((0, 2, 3))]) * self.weights).sum()
+        first = 0 if settings.dice_on == "all" else -1
+        dice = soft_dice(probability[:, first:], target[:, first:], (0, 2, 3))
+        present = self.weights[first:] * (target[:, first:].amax((0, 2, 3)) > 0)
         if bool(present.sum() > 0):
             loss = loss + settings.dice_weight * (dice * present).sum() / present.sum()
         return loss

@@ -44,6 +44,12 @@ class LossSettings(Settings):
     """How much the focal loss leaves out pixels that are already right; 0 is plain cross-entropy, CRESI has 2."""
     road_weight: float = Field(default=3.0, gt=0)
     """Weight of the channel of all roads beside 1 for each speed bin (`per_channel` only)."""
+    road_pixel_weight: float = Field(default=10.0, ge=1)
+    """How much a road's pixel counts in the channels of the speed bins, beside 1 for the background: which bin it is
+    must be learned on the few pixels that are road (`per_channel` only)."""
+    dice_on: Literal["roads", "all"] = "roads"
+    """Channels with a Dice loss: only that of all roads, or each. Dice pays for saying yes when two bins cannot be
+    told apart, so that both are said; without it the bins' probabilities stay honest (`per_channel` only)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

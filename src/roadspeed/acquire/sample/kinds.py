@@ -45,7 +45,7 @@ KINDS = {
         edge_lines=True, traffic_per_km=24,
     ),
     "primary": RoadKind(
-        "primary", 2, 45, 8.4, "asphalt_mid", 7, half_gap_m=5.9, side="pavement", side_m=1.9, kerb=True,
+        "primary", 2, 45, 8.4, "asphalt_red", 7, half_gap_m=5.9, side="pavement", side_m=1.9, kerb=True,
         lane_lines=True, traffic_per_km=24,
     ),
     "secondary": RoadKind(
@@ -53,7 +53,7 @@ KINDS = {
         edge_lines=True, traffic_per_km=20,
     ),
     "tertiary": RoadKind(
-        "tertiary", 2, 30, 9.4, "asphalt_mid", 5, side="pavement", side_m=1.6, kerb=True, centre="dashed",
+        "tertiary", 2, 30, 9.4, "asphalt_old", 5, side="pavement", side_m=1.6, kerb=True, centre="dashed",
         traffic_per_km=10,
     ),
     "residential": RoadKind(
@@ -66,6 +66,6 @@ KINDS = {
     ),
     "track": RoadKind("track", 1, 15, 3.4, "dirt_road", 1, "unpaved", side="verge", side_m=0.7),
     "link": RoadKind(
-        "motorway_link", 1, 35, 6.2, "asphalt_dark", 5, side="gravel", side_m=1.0, edge_lines=True, traffic_per_km=8
+        "motorway_link", 1, 35, 6.2, "asphalt_mid", 5, side="gravel", side_m=1.0, edge_lines=True, traffic_per_km=8
     ),
 }  # fmt: skip

@@ -30,6 +30,7 @@ MATERIALS = {
     "asphalt_dark": Material((0.068, 0.074, 0.081, 0.086, 0.089, 0.093, 0.098, 0.1), _ASPHALT),
     "asphalt_mid": Material((0.09, 0.099, 0.109, 0.116, 0.12, 0.125, 0.13, 0.132), _ASPHALT),
     "asphalt_old": Material((0.112, 0.124, 0.137, 0.146, 0.151, 0.157, 0.163, 0.165), _ASPHALT),
+    "asphalt_red": Material((0.085, 0.094, 0.108, 0.136, 0.15, 0.156, 0.162, 0.164), _ASPHALT),
     "asphalt_patch": Material((0.055, 0.06, 0.064, 0.068, 0.07, 0.073, 0.078, 0.08), _ASPHALT),
     "concrete": Material((0.165, 0.188, 0.214, 0.232, 0.243, 0.252, 0.26, 0.262), _CONCRETE),
     "pavement": Material((0.2, 0.228, 0.26, 0.283, 0.296, 0.305, 0.313, 0.315), _CONCRETE),

@@ -78,29 +78,36 @@ def test_it_learns_and_leaves_a_record(trained):
     assert list((trained / "tensorboard").glob("events*"))
 
 
-def test_killed_training_goes_on_as_if_never_interrupted(city, trained, tmp_path):
+def _start(city, folder):
+    """Start a training in a process of its own: what other tests loaded into this one may round differently."""
     program = (
         "import json, sys; from pathlib import Path; from roadspeed.train.fold import train_fold; "
         "from roadspeed.train.settings import TrainSettings; from roadspeed.speedbins import SpeedBins; "
         "a = [Path(p) for p in sys.argv[1:5]]; "
         "train_fold(a[0], [a[1]], [a[2]], 0, a[3], TrainSettings.checked(json.loads(sys.argv[5])), SpeedBins(), 1)"
     )
-    paths = [str(p) for p in (city.folds, city.rgb, city.masks, tmp_path)]
-    process = subprocess.Popen([sys.executable, "-c", program, *paths, json.dumps(QUICK)], start_new_session=True)
+    paths = [str(p) for p in (city.folds, city.rgb, city.masks, folder)]
+    return subprocess.Popen([sys.executable, "-c", program, *paths, json.dumps(QUICK)], start_new_session=True)
+
+
+def test_killed_training_goes_on_as_if_never_interrupted(city, tmp_path):
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    assert _start(city, undisturbed).wait(timeout=300) == 0
+    process = _start(city, killed)
     deadline = time.monotonic() + 300
-    while len(read_table(tmp_path / "metrics.csv") if (tmp_path / "metrics.csv").exists() else []) < 2:
+    while len(read_table(killed / "metrics.csv") if (killed / "metrics.csv").exists() else []) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    before = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert not (tmp_path / "model.safetensors").exists()
-    train(city, tmp_path)
-    after = (tmp_path / "metrics.csv").read_text().splitlines()
+    before = (killed / "metrics.csv").read_text().splitlines()
+    assert not (killed / "model.safetensors").exists()
+    assert _start(city, killed).wait(timeout=300) == 0
+    after = (killed / "metrics.csv").read_text().splitlines()
     assert after[: len(before)] == before, "a finished epoch was done again"
-    assert metrics(tmp_path) == metrics(trained)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, trained))
+    assert metrics(killed) == metrics(undisturbed)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (killed, undisturbed))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -48,7 +48,7 @@ def test_finished_project_has_nothing_to_do(finished: Project) -> None:
         ({"prepare": {"folds": {"seed": 9}}}, "folds", {"acquire", "stretch", "masks"}),
         ({"train": {"learning_rate": 0.5e-3}}, "train", {"acquire", "stretch", "masks", "folds"}),
         ({"predict": {"flips": 1}}, "predict", {"acquire", "stretch", "masks", "folds", "train"}),
-        ({"extract": {"threshold": 0.41}}, "extract", {"acquire", "stretch", "masks", "folds", "train", "predict"}),
+        ({"extract": {"low": 0.21}}, "extract", {"acquire", "stretch", "masks", "folds", "train", "predict"}),
         ({"score": {"snap_m": 5}}, "score", {"train", "predict", "extract", "submission", "map"}),
         ({"report": {"chips": 2}}, "chip_pictures", {"train", "predict", "extract", "score", "summary", "curves"}),
         ({"speed_bins": {"value_mph": [15, 18, 25, 35, 45, 55, 65]}}, "masks", {"acquire", "stretch"}),

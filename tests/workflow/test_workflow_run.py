@@ -10,6 +10,7 @@ import rasterio
 
 from roadspeed.chips import read_chips
 from roadspeed.files import read_table
+from tests.acquire.servers import web_server
 from tests.workflow.conftest import Project
 
 pytestmark = pytest.mark.workflow
@@ -73,6 +74,21 @@ def _compare(left: Path, right: Path, parts: tuple[str, ...]) -> None:
         assert a, part
         different = [name for name in a if a[name] != b[name]]
         assert not different, different
+
+
+def test_kill_while_downloading(project: Project, finished: Project, bucket: Path) -> None:
+    city = next(iter(project.config["cities"]))
+    size = (bucket / project.config["cities"][city]["train"][0]["key"]).stat().st_size
+    target = f"data/acquire/{city}/train/chips.csv"
+    with web_server(bucket) as server:
+        server.bytes_per_s = size / 8
+        project.write_config({"bucket": server.url, "acquire": {"connections": 2, "range_mib": 1}})
+        project.kill_when(lambda: server.sent > size / 3, target)
+        assert not (project.folder / target).exists()
+        server.bytes_per_s = 0
+        project.run(target)
+        assert server.sent < 1.6 * size, "what was fetched before the kill is used"
+    _compare(project.folder, finished.folder, (f"data/acquire/{city}/train",))
 
 
 def test_kill_while_unpacking(project: Project, finished: Project) -> None:

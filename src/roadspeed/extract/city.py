@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def extract_mosaic(
         (box, mosaic.part(box[0] - margin, box[1] - margin, box[2] + 2 * margin, box[3] + 2 * margin))
         for box in boxes
     ]
-    key = fingerprint(__version__, settings.model_dump(), bins.model_dump())
+    key = fingerprint(__version__, settings.model_dump(), bins.model_dump(), [f.name for f in fields(Skeleton)])
     work = partial(_window, settings=settings, bands=bins.bands, state=state and state / "windows", key=key)
     skeletons = _on_threads(work, items, threads)
     return build_graph(mosaic, skeletons, settings, bins, name)

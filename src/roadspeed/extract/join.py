@@ -18,7 +18,7 @@ from roadspeed.extract.georef import Frame
 from roadspeed.extract.mosaic import Mosaic
 from roadspeed.extract.network import Network
 from roadspeed.extract.settings import ExtractSettings
-from roadspeed.extract.skeleton import CELL_PX, Skeleton
+from roadspeed.extract.skeleton import CELL_PX, TILE, Skeleton
 
 STEP_M = 0.5
 """Distance of the points of a join."""
@@ -56,39 +56,58 @@ class Evidence:
     """The mean probability near loose ends, looked up at any place in metres of the frame."""
 
     def __init__(self, skeletons: list[Skeleton], frame: Frame) -> None:
-        rows = np.concatenate([s.cell_rows for s in skeletons]).astype(np.int64)
-        columns = np.concatenate([s.cell_columns for s in skeletons]).astype(np.int64)
-        keys = self._key(rows, columns)
-        self.keys, first = np.unique(keys, return_index=True)
-        self.values = np.concatenate([s.cell_values for s in skeletons])[first] / 255
-        self.frame = frame
-
-    @staticmethod
-    def _key(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        return (rows + (1 << 30)) * (1 << 32) + columns + (1 << 30)
+        rows = np.concatenate([s.tile_rows for s in skeletons]).astype(np.int64)
+        columns = np.concatenate([s.tile_columns for s in skeletons]).astype(np.int64)
+        self.keys, place = np.unique(_tile_key(rows, columns), return_inverse=True)
+        self.tiles = np.zeros((len(self.keys), TILE, TILE), np.uint8)
+        # Windows overlap: what one of them knows of a tile adds to what another does.
+        begin = 0
+        for skeleton in skeletons:
+            own = place[begin : begin + len(skeleton.tiles)]
+            self.tiles[own] = np.maximum(self.tiles[own], skeleton.tiles)
+            begin += len(own)
+        self.cell_m = np.array([frame.width_m, frame.height_m]) * CELL_PX
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability, 0 … 1, at (..., 2) points, interpolated; 0 far from all loose ends."""
-        if not len(self.keys):
-            return np.zeros(points.shape[:-1])
-        x = points[..., 0] / self.frame.width_m / CELL_PX - 0.5
-        y = points[..., 1] / self.frame.height_m / CELL_PX - 0.5
-        column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-        x, y = x - column, y - row
-        upper = (1 - x) * self._cell(row, column) + x * self._cell(row, column + 1)
-        lower = (1 - x) * self._cell(row + 1, column) + x * self._cell(row + 1, column + 1)
-        return np.asarray((1 - y) * upper + y * lower)
-
-    def _cell(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        keys = self._key(rows, columns)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.values[place], 0.0)
+        cells = np.ascontiguousarray(points / self.cell_m).reshape(-1, 2)
+        return np.asarray(_interpolate(self.keys, self.tiles, cells)).reshape(points.shape[:-1])
 
     def unseen_m(self, path: NDArray[np.float64], below: float) -> float:
         """Return how many metres of a path have a probability lower than `below` (0 … 1)."""
         points = _densify(path, STEP_M)
         step = np.sqrt((np.diff(points, axis=0) ** 2).sum(axis=1))
         return float(step[self.at((points[1:] + points[:-1]) / 2) < below].sum())
+
+
+@compiled
+def _tile_key(row: Any, column: Any) -> Any:
+    return (row + (1 << 30)) * (1 << 32) + column + (1 << 30)
+
+
+@compiled
+def _interpolate(keys: Any, tiles: Any, cells: Any) -> Any:
+    """Return the bilinear value / 255 at (n, 2) places: column and row in cells; a cell's value is its middle's."""
+    values = np.zeros(len(cells))
+    known = -1
+    place = -1
+    for i in range(len(cells)):
+        x, y = cells[i, 0] - 0.5, cells[i, 1] - 0.5
+        column, row = int(np.floor(x)), int(np.floor(y))
+        x -= column
+        y -= row
+        for r in range(2):
+            for c in range(2):
+                key = _tile_key((row + r) // TILE, (column + c) // TILE)
+                if key != known:
+                    known = key
+                    place = np.searchsorted(keys, key)
+                    if place == len(keys) or keys[place] != key:
+                        place = -1
+                if place >= 0:
+                    weight = (y if r else 1 - y) * (x if c else 1 - x)
+                    values[i] += weight * tiles[place, (row + r) % TILE, (column + c) % TILE]
+    return values / 255
 
 
 def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settings: ExtractSettings) -> None:

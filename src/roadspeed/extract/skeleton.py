@@ -18,6 +18,8 @@ from roadspeed.extract.settings import ExtractSettings
 
 CELL_PX = 2
 """Side of the cells in which the probability around loose ends is kept."""
+TILE = 16
+"""Side, in cells, of the tiles in which they are stored."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,11 @@ class Skeleton:
     """(n,) smoothed probability × 255."""
     bins: NDArray[np.float32]
     """(n, bins) mean probability of each speed bin around the pixel, 0 … 1."""
-    cell_rows: NDArray[np.int32]
-    """Cells of CELL_PX pixels near loose ends that have any probability."""
-    cell_columns: NDArray[np.int32]
-    cell_values: NDArray[np.uint8]
-    """Mean probability × 255 in each of these cells."""
+    tile_rows: NDArray[np.int32]
+    """Tiles of TILE × TILE cells near loose ends that have any probability; row 1 begins at pixel TILE × CELL_PX."""
+    tile_columns: NDArray[np.int32]
+    tiles: NDArray[np.uint8]
+    """(n, TILE, TILE) mean probability × 255 in their cells; 0 where it is low, or far from all loose ends."""
 
 
 def radius_px(settings: ExtractSettings, pixel_m: float) -> int:
@@ -96,9 +98,7 @@ def extract_skeleton(
         columns + np.int32(left),
         smooth[rows, columns],
         bins,
-        cells[0] + np.int32(top // CELL_PX),
-        cells[1] + np.int32(left // CELL_PX),
-        cells[2],
+        *_tiled(cells, top // CELL_PX, left // CELL_PX),
     )
 
 
@@ -290,22 +290,34 @@ def _cells_near_ends(
     columns: NDArray[np.int32],
     settings: ExtractSettings,
     pixel_m: float,
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Return rows, columns and mean probability of the cells around the loose ends among some skeleton pixels."""
+) -> NDArray[np.uint8]:
+    """Return the mean probability of each cell near a loose end of some skeleton pixels; 0 elsewhere."""
     height, width = (size // CELL_PX for size in probability.shape)
-    near = np.zeros((height, width), bool)
+    cells = np.zeros((height, width), np.uint8)
     reach = int(np.ceil((settings.reach_m + settings.spur_m) / pixel_m))
     loose = _neighbour_counts(skeleton, rows, columns) <= 1
-    for end in np.column_stack([rows[loose], columns[loose]]):
-        (top, left), (bottom, right) = np.maximum(end - reach, 0) // CELL_PX, (end + reach) // CELL_PX + 1
-        near[top:bottom, left:right] = True
-    if not near.any():
-        none = np.empty(0, np.int32)
-        return none, none, np.empty(0, np.uint8)
-    part = probability[: height * CELL_PX, : width * CELL_PX]
-    means = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    cells = np.divmod(np.flatnonzero(near & (means >= settings.low * 255 / 2)), width)
-    return cells[0].astype(np.int32), cells[1].astype(np.int32), np.asarray(means[cells], np.uint8)
+    if loose.any():
+        part = probability[: height * CELL_PX, : width * CELL_PX]
+        means = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        means[means < settings.low * 255 / 2] = 0
+        for end in np.column_stack([rows[loose], columns[loose]]):
+            (top, left), (bottom, right) = np.maximum(end - reach, 0) // CELL_PX, (end + reach) // CELL_PX + 1
+            cells[top:bottom, left:right] = means[top:bottom, left:right]
+    return cells
+
+
+def _tiled(
+    cells: NDArray[np.uint8], row: int, column: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
+    """Cut cells, whose first lies at a row and column, into tiles; return place and cells of those not empty."""
+    (above, below), (before, after) = (
+        (first % TILE, -(first + size) % TILE) for first, size in zip((row, column), cells.shape, strict=True)
+    )
+    padded = np.pad(cells, ((above, below), (before, after)))
+    tiles = padded.reshape(padded.shape[0] // TILE, TILE, -1, TILE).swapaxes(1, 2)
+    rows, columns = np.nonzero(tiles.any(axis=(2, 3)))
+    first_row, first_column = row // TILE, column // TILE
+    return (rows + first_row).astype(np.int32), (columns + first_column).astype(np.int32), tiles[rows, columns]
 
 
 @compiled

@@ -22,7 +22,7 @@ def trace(
         xy: (n, 2) their places in metres.
         values: (n, k) what is known at each.
     """
-    neighbours, counts = _neighbours(rows.astype(np.int64), columns.astype(np.int64))
+    neighbours, counts = _neighbours(rows, columns)
     flat, offsets = _chains(neighbours, counts)
     smooth = _smooth(flat, offsets, xy, SMOOTH_STEPS)
     return Network(smooth, values, np.split(flat, offsets[1:-1]) if len(offsets) > 1 else [])
@@ -32,8 +32,8 @@ def trace(
 def _neighbours(rows: Any, columns: Any) -> Any:
     """Return (n, 8) linked pixels and their count: all eight neighbours, but no diagonal beside a corner pixel."""
     n = rows.size
-    neighbours = np.full((n, 8), -1, np.int64)
-    counts = np.zeros(n, np.int64)
+    neighbours = np.full((n, 8), -1, np.int32)
+    counts = np.zeros(n, np.int8)
     j = 0
     for i in range(n):
         r, c = rows[i], columns[i]

@@ -1,6 +1,6 @@
 """Our graphs beside the reference's: scores at each level of spoiling, seconds a chip, and whole cities.
 
-Run: python benchmarks/graph.py [scores] [choices] [chips] [city] [linear] [--shared FOLDER] [--threads N]
+Run: python benchmarks/graph.py [scores] [caps] [choices] [chips] [city] [linear] [--shared FOLDER] [--threads N]
 FOLDER holds `data` and `reference`; by default it is `shared` beside the checkout. Without a part's name all
 parts run.
 """
@@ -16,11 +16,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
 from rasterio.transform import Affine
+from scipy.spatial import cKDTree
 
 from roadspeed.extract.chip import extract_raster
 from roadspeed.extract.city import extract_mosaic
 from roadspeed.extract.settings import ExtractSettings
+from roadspeed.geo import LONLAT, project, utm_crs
 from roadspeed.prepare.labels import read_labels
 from roadspeed.raster import Grid, read_raster, write_raster
 from roadspeed.score.evaluate import evaluate
@@ -88,6 +92,46 @@ def scores(data: Data) -> None:
         theirs = reference[variant]["apls_length"], reference[variant]["apls_time"]
         cells = " ".join(f"{pair[0]:.3f}/{pair[1]:.3f}" for pair in (theirs, required, aim, rows.mean(axis=0)))
         print(f"{variant:14s} {cells}   " + " ".join(f"{row[0]:.3f}/{row[1]:.3f}" for row in rows), flush=True)
+
+
+def caps(data: Data) -> None:
+    """Print what no raster can pass: the labels against themselves, crossing lines joined, and ends 1 m apart."""
+    print("APLS length/time of the labels themselves, changed as any raster changes them")
+    for chip in CHIPS:
+        truth = data.truth[chip]
+        noded = shapely.node(shapely.multilinestrings(list(truth.lines)))
+        pieces = shapely.get_parts(noded)
+        given = set(map(tuple, shapely.get_coordinates(truth.lines)))
+        unshared = len(set(map(tuple, shapely.get_coordinates(pieces))) - given)
+        crossings = Roads(pieces, truth.speed_mph[_beside(truth.lines, pieces)])
+        near = _ends_joined(crossings, apart_m=1.0)
+        cells = []
+        for name, roads in (("crossings joined", crossings), ("and ends within 1 m", near)):
+            scores = evaluate(truth, roads, ScoreSettings())
+            cells.append(f"{name} {scores.apls_length:.3f}/{scores.apls_time:.3f}")
+        print(
+            f"  {chip:7s} {len(truth.lines):3d} lines, crossings without a common vertex {unshared}   "
+            + "   ".join(cells),
+            flush=True,
+        )
+
+
+def _beside(lines: NDArray[np.object_], pieces: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Return for each piece the line it was cut from: the one nearest to its middle."""
+    return shapely.STRtree(lines).nearest(shapely.line_interpolate_point(pieces, 0.5, normalized=True))
+
+
+def _ends_joined(roads: Roads, apart_m: float) -> Roads:
+    """Return the roads with line ends that lie closer together than `apart_m` put in one place."""
+    west, south, east, north = shapely.total_bounds(roads.lines)
+    crs = utm_crs((west + east) / 2, (south + north) / 2)
+    lines = project(roads.lines, LONLAT, crs)
+    coordinates, number = shapely.get_coordinates(lines, return_index=True)
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    ends = np.concatenate([first, np.append(first[1:], len(number)) - 1])
+    for a, b in sorted(cKDTree(coordinates[ends]).query_pairs(apart_m)):
+        coordinates[ends[b]] = coordinates[ends[a]]
+    return Roads(project(shapely.set_coordinates(lines.copy(), coordinates), crs, LONLAT), roads.speed_mph)
 
 
 def choices(data: Data) -> None:
@@ -223,7 +267,7 @@ def cities(data: Data, sides: Iterable[int], threads: int, repeats: int) -> None
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("scores", "choices", "chips", "city", "linear")
+    parts = ("scores", "caps", "choices", "chips", "city", "linear")
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--threads", type=int, default=2)
@@ -236,7 +280,7 @@ def main() -> None:
     data = Data(args.shared)
     chosen = args.parts or parts
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
-    for name, part in {"scores": scores, "choices": choices, "chips": chips}.items():
+    for name, part in {"scores": scores, "caps": caps, "choices": choices, "chips": chips}.items():
         if name in chosen:
             part(data)
     if "city" in chosen:

@@ -79,6 +79,8 @@ def test_known_answers_on_real_labels(real_data: Path) -> None:
     assert (same.apls_length, same.apls_time) == (pytest.approx(1.0, abs=1e-9), pytest.approx(1.0, abs=1e-9))
     three = [evaluate(truth, shifted(truth, *by), DEFAULTS).apls_length for by in ((3, 0), (0, 3))]
     assert np.mean(three) == pytest.approx(0.985, abs=0.01)
+    for by in ((5, 0), (0, 5)):  # beyond the snap; only what crosses the shifted roads still finds them
+        assert evaluate(truth, shifted(truth, *by), DEFAULTS).apls_length == pytest.approx(0.31, abs=0.1)
     half = evaluate(truth, Roads(truth.lines, truth.speed_mph / 2), DEFAULTS)
     assert half.apls_length == pytest.approx(1.0)
     assert half.apls_time == pytest.approx(0.0, abs=1e-6)

@@ -80,7 +80,7 @@ def extract_skeleton(
         mask &= covered
     thin(mask, radius_px(settings, pixel_m) + 2)
     core = np.ascontiguousarray(mask[row - top : row - top + height, column - left : column - left + width])
-    rows, columns = (index.astype(np.int32) for index in np.divmod(np.flatnonzero(core), width))
+    rows, columns = (index.astype(np.int32) for index in np.divmod(np.flatnonzero(core.view(np.bool_)), width))
 
     bins = np.zeros((len(rows), band_count - 1), np.float32)
     if len(rows) and band_count > 1:
@@ -88,7 +88,7 @@ def extract_skeleton(
         numbers = list(range(1, band_count))
         bands = mosaic.read(numbers, row - ry, column - rx, height + 2 * ry, width + 2 * rx)
         for number, band in enumerate(bands):
-            if band.any():
+            if cv2.hasNonZero(band):
                 bins[:, number] = _box_means(band, rows, columns, ry, rx)
     rows += row - top
     columns += column - left

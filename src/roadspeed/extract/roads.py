@@ -118,8 +118,10 @@ def concatenate(graphs: Sequence[RoadGraph]) -> RoadGraph:
 def by_chip(graph: RoadGraph) -> dict[str, RoadGraph]:
     """Return the part of each chip that has edges, under its name, nodes renumbered."""
     parts = {}
-    for name in sorted(set(graph.chip)):
-        edges = np.flatnonzero(graph.chip == name)
+    names, number = np.unique(graph.chip, return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    of_each = np.split(order, np.searchsorted(number[order], np.arange(1, len(names))))
+    for name, edges in zip(names.tolist(), of_each, strict=False):
         ends = np.concatenate([graph.u[edges], graph.v[edges]])
         nodes, index = np.unique(ends, return_inverse=True)
         parts[name] = RoadGraph(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from roadspeed.extract.compiled import compiled
+from roadspeed.compiled import compiled
 from roadspeed.extract.network import Network
 
 NEAR_M, FAR_M = 3.0, 12.0

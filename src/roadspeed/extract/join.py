@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from roadspeed.extract.compiled import compiled
+from roadspeed.compiled import compiled
 from roadspeed.extract.georef import Frame
 from roadspeed.extract.mosaic import Mosaic
 from roadspeed.extract.network import Network

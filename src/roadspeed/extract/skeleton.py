@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadspeed.extract.compiled import compiled
+from roadspeed.compiled import compiled
 from roadspeed.extract.mosaic import Mosaic
 from roadspeed.extract.settings import ExtractSettings
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadspeed.extract.compiled import compiled
+from roadspeed.compiled import compiled
 from roadspeed.extract.network import Network
 
 SMOOTH_STEPS = 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from roadspeed.extract import compiled as module
+from roadspeed import compiled as module
 
 
 def test_without_a_cache_folder_functions_compile_all_the_same(monkeypatch) -> None:

@@ -26,7 +26,7 @@ class FetchError(RoadspeedError):
 
 
 class TrainingError(RoadspeedError):
-    """Training cannot go on: a non-finite loss, no usable chips, a state that does not fit."""
+    """Training cannot go on: a non-finite loss, no usable chips, an unfinished training with other settings."""
 
 
 class HostError(RoadspeedError):

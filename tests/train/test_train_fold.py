@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,14 +154,65 @@ def test_finished_training_is_only_written_out_again(city, trained, tmp_path, ca
     assert metrics(trained) == rows
 
 
-def test_changed_settings_start_afresh_and_are_named(city, tmp_path, caplog):
+def test_finished_training_is_followed_by_one_with_other_settings(city, tmp_path, caplog):
     train(city, tmp_path, epochs=1)
-    train(city, tmp_path, epochs=1, learning_rate=1e-3, optimizer="adam", schedule="constant")
+    train(city, tmp_path, epochs=1, learning_rate=1e-3, optimizer="adam", loss={"focal_gamma": 2})
     text = caplog.text
     assert "starts afresh" in text
     assert "learning_rate: 0.005 → 0.001" in text
     assert 'optimizer: "adamw" → "adam"' in text
+    assert "loss.focal_gamma: 1.0 → 2.0" in text
+    assert "dice_weight" not in text
     assert len(metrics(tmp_path)) == 1
+
+
+def interrupt(city, folder, monkeypatch, epochs_done, **values):
+    """Train until validation of the epoch after some finished ones."""
+    finished = []
+
+    def scored(*arguments):
+        if len(finished) == epochs_done:
+            raise KeyboardInterrupt
+        finished.append(1)
+        return validate.validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("roadspeed.train.fold.validate", scored)
+        with pytest.raises(KeyboardInterrupt):
+            train(city, folder, **values)
+
+
+def test_unfinished_training_refuses_other_settings_and_goes_on_with_its_own(city, trained, tmp_path, monkeypatch):
+    interrupt(city, tmp_path, monkeypatch, 2)
+    with pytest.raises(TrainingError) as refused:
+        train(city, tmp_path, learning_rate=1e-3, loss={"road_weight": 1.0}, engine="auto")
+    message = str(refused.value)
+    assert "2 epochs done" in message
+    assert "learning_rate: 0.005 → 0.001; loss.road_weight: 3.0 → 1.0;" in message
+    assert "engine" not in message
+    state = Path(message.split("remove ")[1].split(" to start afresh")[0])
+    train(city, tmp_path)
+    assert metrics(tmp_path) == metrics(trained)
+    assert state.is_dir()
+
+
+def test_unfinished_training_can_be_given_up(city, tmp_path, monkeypatch):
+    interrupt(city, tmp_path, monkeypatch, 1)
+    with pytest.raises(TrainingError, match=r"epochs: 4 → 1.*remove .* to start afresh") as refused:
+        train(city, tmp_path, epochs=1)
+    shutil.rmtree(str(refused.value).split("remove ")[1].split(" to start afresh")[0])
+    train(city, tmp_path, epochs=1)
+    assert len(metrics(tmp_path)) == 1
+
+
+def test_only_what_could_go_on_refuses(city, tmp_path, monkeypatch, caplog):
+    """Neither a training without a finished epoch, nor one whose chips were made anew."""
+    interrupt(city, tmp_path / "begun", monkeypatch, 0)
+    train(city, tmp_path / "begun", epochs=1)
+    interrupt(city, tmp_path / "other", monkeypatch, 1)
+    chips = make_toy_city(tmp_path / "made anew")
+    train(chips, tmp_path / "other", epochs=1)
+    assert "training chips" in caplog.text.splitlines()[-1]
 
 
 def test_patience_stops_and_best_by_loss_is_kept(city, tmp_path):
@@ -179,6 +231,18 @@ def test_non_finite_loss_names_the_crops(city, tmp_path):
     with pytest.raises(TrainingError, match=r"(loss|gradient) became .* AOI_9_Toy_chip\d at column"):
         train(city, tmp_path, learning_rate=1e30, clip_norm=0, warmup_epochs=0, epochs=30)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lower_learning_rate_is_taken_after_a_non_finite_loss(city, tmp_path, monkeypatch):
+    """What the message advises is not refused, though an epoch was done before."""
+    with monkeypatch.context() as patch:
+        patch.setattr("roadspeed.train.loop.learning_rate", lambda settings, step, steps: 1e-3 if step < 4 else 1e30)
+        with pytest.raises(TrainingError, match=r"lower train\.learning_rate"):
+            train(city, tmp_path, clip_norm=0)
+    assert len(metrics(tmp_path)) == 1
+    train(city, tmp_path, epochs=1, learning_rate=1e-3)
+    assert len(metrics(tmp_path)) == 1
 
 
 def test_accumulation_halves_the_steps(city, tmp_path):

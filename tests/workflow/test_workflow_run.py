@@ -107,6 +107,10 @@ def test_kill_while_training(finished: Project, tmp_path: Path) -> None:
     fold = project.folder / "results/killed/train/fold0"
     project.kill_when(lambda: any(fold.rglob("last.safetensors")), "results/killed/train/fold0/model.safetensors")
     assert not (fold / "model.safetensors").exists()
+    project.write_config({"train": {"learning_rate": 2e-3}})
+    text = project.run("results/killed/train/fold0/model.safetensors", fails=True)
+    assert "other settings: learning_rate: 0.001 → 0.002; set them back to go on" in text
+    project.write_config({"train": {"learning_rate": 1e-3}})
     text = project.run("results/killed/train/fold0/model.safetensors")
     assert "going on after epoch" in text
     assert "epoch 1 of 4: loss" not in text, "a finished epoch is not done again"

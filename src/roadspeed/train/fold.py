@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from roadspeed.errors import TrainingError
 from roadspeed.files import file_stamp, fingerprint, locked, provenance, write_json, write_table
 from roadspeed.host.engine import choose_engine
 from roadspeed.speedbins import SpeedBins
@@ -17,7 +18,7 @@ from roadspeed.train.checkpoint import save_checkpoint
 from roadspeed.train.chips import LabelledChip, index_chips, read_fold_chips, split_fold
 from roadspeed.train.crops import CropSource
 from roadspeed.train.loader import CropLoader, bound_gdal_cache, split_threads
-from roadspeed.train.loop import Progressed, Trainer, finished_training, run_training
+from roadspeed.train.loop import Progressed, Trainer, finished_training, run_training, unfinished_epochs
 from roadspeed.train.losses import RoadLoss
 from roadspeed.train.model import ModelSettings, build_model, normalisation
 from roadspeed.train.settings import TrainSettings
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 STATE = ".state"
 NEUTRAL = {"engine", "loader_workers", "precision"}
 """Settings that say how to compute, not what: a training may go on when they change."""
+INPUTS = ("fold", "training chips", "validation chips")
+"""What a training's identity has beside its settings."""
 
 
 def train_fold(
@@ -45,7 +48,8 @@ def train_fold(
     Writes into `folder`: model.safetensors (best epoch, with architecture, normalisation and bins), metrics.csv
     and tensorboard/ after each epoch, and model.json (settings, score, engine, versions) last. The state after
     the last finished epoch is kept in the hidden folder .state; an interrupted training goes on from there if
-    settings and inputs are the same, and starts afresh if not.
+    settings and inputs are the same. With other settings it refuses; a finished training, or one whose chips were
+    made anew, is followed by a fresh one.
 
     Args:
         folds: table of the folds: city, split, chip_id, fold.
@@ -59,7 +63,8 @@ def train_fold(
 
     Raises:
         InputError: a table, image, mask or file of weights cannot be used.
-        TrainingError: there is nothing to train or validate on, or the loss is not finite.
+        TrainingError: there is nothing to train or validate on, or the loss is not finite, or the folder holds an
+            unfinished training on the same chips with other settings.
     """
     with locked(folder, f"training of fold {fold}"):
         bound_gdal_cache()
@@ -119,27 +124,51 @@ def _identity(
         return fingerprint([[chip.chip_id, file_stamp(chip.image), file_stamp(chip.mask)] for chip in chips])
 
     return {
-        "fold": fold,
-        "training chips": stamps(train),
-        "validation chips": stamps(validation),
+        **dict(zip(INPUTS, (fold, stamps(train), stamps(validation)), strict=True)),
         **{key: value for key, value in settings.model_dump(mode="json").items() if key not in NEUTRAL},
         "bins": bins.model_dump(mode="json"),
     }
 
 
 def _state_folder(folder: Path, identity: dict[str, Any]) -> Path:
-    """Return the folder of this training's state, saying how it differs from the last one where it starts afresh."""
+    """Return the folder of this training's state, made where it is new.
+
+    Raises:
+        TrainingError: another training was interrupted here that would go on if the settings were set back.
+    """
     state = folder / STATE
     own = state / fingerprint(identity)
-    if not own.is_dir():
-        others = sorted(state.glob("*/identity.json"), key=lambda path: path.stat().st_mtime)
-        if others:
-            last = json.loads(others[-1].read_text(encoding="utf-8"))
-            keys = sorted(key for key in {*last, *identity} if last.get(key) != identity.get(key))
-            changes = "; ".join(f"{key}: {_short(last.get(key))} → {_short(identity.get(key))}" for key in keys)
-            log.warning("training starts afresh, since it differs from the one in %s: %s", others[-1].parent, changes)
-        write_json(own / "identity.json", identity)
+    if own.is_dir():
+        return own
+    earlier = sorted(state.glob("*/identity.json"), key=lambda path: path.stat().st_mtime)
+    records = [(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in earlier]
+    for place, last in reversed(records):
+        epochs = unfinished_epochs(place, last.get("epochs", 0))
+        # With chips made anew nothing could bring that training back: then there is no use in refusing.
+        if epochs and all(last.get(key) == identity[key] for key in INPUTS):
+            raise TrainingError(
+                f"an unfinished training ({epochs} epochs done) in {folder} has other settings: "
+                f"{_changes(last, identity)}; set them back to go on with it, or remove {place} to start afresh"
+            )
+    if records:
+        place, last = records[-1]
+        log.warning("training starts afresh, since it differs from that in %s: %s", place, _changes(last, identity))
+    write_json(own / "identity.json", identity)
     return own
+
+
+def _changes(last: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return the settings that differ, old → new, those inside a section by their full name."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in values.items():
+            result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return result
+
+    old, new = flat(last), flat(now)
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in keys)
 
 
 def _short(value: object) -> str:

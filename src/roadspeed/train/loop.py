@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from roadspeed.errors import TrainingError
+from roadspeed.files import write_text
 from roadspeed.host.engine import Engine, channels_last, prepare_training
 from roadspeed.progress import Progress
 from roadspeed.train.checkpoint import TrainingState, read_record, save_tensors
@@ -24,6 +25,8 @@ from roadspeed.train.validate import Scores
 log = logging.getLogger(__name__)
 
 STATE_FILE = "last.safetensors"
+FAILED_FILE = "failed"
+"""Marks a state that ran into a non-finite loss: going on with the same settings would do so again."""
 
 
 @dataclass
@@ -68,6 +71,10 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     return kind(groups, lr=settings.learning_rate, fused=True)
 
 
+class NotFiniteError(TrainingError):
+    """The loss or the gradients became infinite or no number."""
+
+
 class Trainer:
     """Model, running mean, optimizer and loss, and one step of them."""
 
@@ -87,7 +94,7 @@ class Trainer:
         """Learn from a batch and return its loss; the optimizer steps each `accumulate` batches.
 
         Raises:
-            TrainingError: the loss or the gradients are not finite.
+            NotFiniteError: the loss or the gradients are not finite.
         """
         settings = self.settings
         with self.engine.autocast():
@@ -95,13 +102,13 @@ class Trainer:
         loss = self.loss(logits, batch.targets.float().mul_(1 / 255))
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(_not_finite("loss", value, batch))
+            raise NotFiniteError(_not_finite("loss", value, batch))
         (loss / settings.accumulate).backward()
         self.pending += 1
         if self.pending == settings.accumulate:
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or math.inf))
             if not math.isfinite(norm):
-                raise TrainingError(_not_finite("gradient", norm, batch))
+                raise NotFiniteError(_not_finite("gradient", norm, batch))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate(self.steps)
             self.optimizer.step()
@@ -146,7 +153,7 @@ def run_training(
         How it went, and the file of the best weights.
 
     Raises:
-        TrainingError: a loss is not finite.
+        NotFiniteError: a loss is not finite.
     """
     settings = trainer.settings
     state = TrainingState(trainer.model, trainer.ema, trainer.optimizer)
@@ -166,7 +173,12 @@ def run_training(
         what = f"epoch {done.epochs + 1} of {settings.epochs}"
         with Progress(what, len(loader), "step", closing=False) as progress:
             for batch in loader.epoch(done.epochs):
-                losses.append(trainer.train_batch(batch, lambda step: learning_rate(settings, step, steps_per_epoch)))
+                try:
+                    loss = trainer.train_batch(batch, lambda step: learning_rate(settings, step, steps_per_epoch))
+                except NotFiniteError as error:
+                    write_text(state_folder / FAILED_FILE, f"{error}\n")
+                    raise
+                losses.append(loss)
                 progress.update()
         # Batches that did not fill a step are dropped, so that each epoch has as many steps.
         trainer.optimizer.zero_grad(set_to_none=True)
@@ -209,6 +221,7 @@ def run_training(
             save_tensors(state_file, {}, record)  # nothing will go on from here: the best weights are enough
         else:
             state.save(state_file, record)
+        (state_folder / FAILED_FILE).unlink(missing_ok=True)
         for old in state_folder.glob(f"{_best_file(state_folder, 0).stem[:5]}*.safetensors"):
             if old != _best_file(state_folder, done.best_epoch):
                 old.unlink()
@@ -226,6 +239,20 @@ def finished_training(state_folder: Path, settings: TrainSettings) -> tuple[Prog
     done = Progressed(**read_record(state_file)["done"])
     best = _best_file(state_folder, done.best_epoch)
     return (done, best) if done.finished(settings) and best.is_file() else None
+
+
+def unfinished_epochs(state_folder: Path, epochs: int) -> int:
+    """Return how many epochs a training has done that would go on from this folder; 0 where none would.
+
+    Args:
+        state_folder: of a training that may be finished, interrupted, failed, or not even begun.
+        epochs: how many it was to have.
+    """
+    state_file = state_folder / STATE_FILE
+    if not state_file.is_file() or (state_folder / FAILED_FILE).is_file():
+        return 0
+    done = Progressed(**read_record(state_file)["done"])
+    return 0 if done.stopped or done.epochs >= epochs else done.epochs
 
 
 def _best_file(folder: Path, epoch: int) -> Path:

@@ -20,6 +20,8 @@ from roadspeed.train.crops import Crop, CropSource
 
 log = logging.getLogger(__name__)
 
+PREFETCH = 4
+"""Batches that each worker reads ahead."""
 GDAL_CACHE_MB = 64
 """GDAL's cache of decoded blocks a process: bounded, so that memory does not grow with the city."""
 
@@ -107,7 +109,7 @@ class CropLoader:
                 num_workers=workers,
                 collate_fn=collate,
                 persistent_workers=True,
-                prefetch_factor=4,
+                prefetch_factor=PREFETCH,
                 worker_init_fn=_start_worker,
                 multiprocessing_context="forkserver",
             )

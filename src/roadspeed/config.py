@@ -12,7 +12,7 @@ from roadspeed.acquire.settings import AcquireSettings, Tarball
 from roadspeed.errors import ConfigError, InputError
 from roadspeed.extract.settings import ExtractSettings
 from roadspeed.predict.settings import PredictSettings
-from roadspeed.prepare.settings import PrepareSettings
+from roadspeed.prepare.settings import MULTISPECTRAL_BANDS, PrepareSettings
 from roadspeed.report.settings import ReportSettings
 from roadspeed.score.settings import ScoreSettings
 from roadspeed.settings import Settings
@@ -99,6 +99,27 @@ class Config(Settings):
         if not self.folds or len(set(self.folds)) != len(self.folds) or not set(self.folds) <= set(range(count)):
             raise ValueError(f"folds {list(self.folds)} must be different numbers from 0 to {count - 1}")
         return self
+
+    @model_validator(mode="after")
+    def _check_bands(self) -> Self:
+        stretch, product = self.prepare.stretch, self.acquire.product
+        has = {"PS-MS": MULTISPECTRAL_BANDS, "PS-RGB": 3}[product]
+        if stretch.highest > has:
+            raise ValueError(
+                f"prepare.stretch.bands needs images of {stretch.highest} bands, those of acquire.product {product} "
+                f"have {has}"
+            )
+        if self.train.bands not in (None, stretch.count):
+            raise ValueError(
+                f"train.bands is {self.train.bands}, but prepare.stretch.bands gives the images {stretch.count}; "
+                "leave train.bands empty, and it follows"
+            )
+        return self
+
+    @property
+    def train_settings(self) -> TrainSettings:
+        """Settings of the train stage with the bands that the prepare stage writes."""
+        return self.train.model_copy(update={"bands": self.prepare.stretch.count})
 
     def splits(self) -> Iterator[tuple[str, str]]:
         """Yield (city, split) of everything to predict."""

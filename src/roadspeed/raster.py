@@ -21,6 +21,11 @@ FAST: dict[str, Any] = {"compress": "zstd", "zstd_level": 1}
 programs that do not read TIFF through GDAL."""
 
 
+def rgb_bands(count: int) -> tuple[int, int, int]:
+    """Return the band numbers of red, green and blue: 5, 3, 2 of WorldView's eight bands, else the first three."""
+    return (5, 3, 2) if count >= 8 else (1, 2, 3)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where a raster lies: its size in pixels, CRS (None when the file has none) and pixel-to-CRS transform."""

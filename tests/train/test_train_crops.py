@@ -151,5 +151,5 @@ def test_unusable_tables_are_named(city, tmp_path):
         read_fold_chips(city.folds, [city.rgb], [])
     with pytest.raises(InputError, match="class 6, but there are 2 bins"):
         index_chips(chips, SpeedBins(upper_mph=(20, 40), value_mph=(15, 30)), 3, 1)
-    with pytest.raises(InputError, match="at least 8"):
+    with pytest.raises(InputError, match="expected 8 uint8"):
         index_chips(chips, BINS, 8, 1)

@@ -21,7 +21,7 @@ rule train:
         runtime=2880,
         numa_node="auto",
     params:
-        settings=as_json(CONFIG.train),
+        settings=as_json(CONFIG.train_settings),
         bins=as_json(CONFIG.speed_bins),
     shell:
         "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "

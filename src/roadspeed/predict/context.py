@@ -54,9 +54,10 @@ def read_bordered(
         InputError: the image is unreadable, or not uint8 with that many bands.
     """
     pixels, grid = read_raster(image.path)
-    if pixels.shape[0] < bands or pixels.dtype != np.uint8:
+    if pixels.shape[0] != bands or pixels.dtype != np.uint8:
         raise InputError(
-            f"{image.path}: has {pixels.shape[0]} bands {pixels.dtype}; the network wants {bands} bands uint8"
+            f"{image.path}: has {pixels.shape[0]} bands {pixels.dtype}; the network wants {bands} bands uint8, as "
+            "prepare.stretch.bands gave it"
         )
     top, bottom = bordered_size(grid.height, context_px)
     left, right = bordered_size(grid.width, context_px)

@@ -31,7 +31,7 @@ class WindowedImage:
 
     Args:
         path: 8-bit images pass through; 16-bit ones are stretched between two percentiles of each band.
-        bands: bands the network wants: 3 (red, green, blue are chosen) or more (the first ones).
+        bands: bands the network wants: 3 (red, green, blue are chosen) or all that the image has, in its order.
         settings: of the stretch.
 
     Raises:
@@ -49,11 +49,12 @@ class WindowedImage:
             self.bands = chip_bands(source.count, settings) if bands == 3 else tuple(range(1, bands + 1))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        if bands > source.count:
-            raise InputError(f"{path}: has {source.count} bands; the network wants {bands}")
+        kinds = source.colorinterp
+        if bands != 3 and bands != source.count - kinds.count(ColorInterp.alpha):
+            raise InputError(f"{path}: has {source.count} bands; the network wants {bands}, in its training's order")
         if source.dtypes[0] not in ("uint8", "uint16"):
             raise InputError(f"{path}: pixels are {source.dtypes[0]}; expected uint8 or uint16")
-        self._alpha = next((i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha), None)
+        self._alpha = next((i + 1 for i, kind in enumerate(kinds) if kind == ColorInterp.alpha), None)
         self.ranges = self._percentiles(settings) if source.dtypes[0] == "uint16" else None
 
     def read(self, window: Window) -> NDArray[np.uint8]:

@@ -1,11 +1,12 @@
-"""Images to three 8-bit bands: 0 is no data, 1 to 255 the stretched values of pixels with data.
+"""Images to 8-bit bands: 0 is no data, 1 to 255 the stretched values of pixels with data.
 
-Strategy: with the range of a whole city, one pass counts how often each 16-bit value occurs, in a quarter of each
-chip's rows; percentiles come from these counts. A second pass maps the values. Chips are worked on in parallel, one
-whole chip in memory a core; each finished one is noted, so a kill costs seconds. Uncompressed images are read through
-a memory map, which skips the bands that are not wanted.
+Strategy: with the range of a whole city, one pass counts how often each 16-bit value occurs, in a sixteenth of the
+rows where there are many chips; percentiles come from these counts. A second pass maps the values. Chips are worked
+on in parallel, one whole chip in memory a core; each finished one is noted, so a kill costs seconds. Strips of
+16 bits, as satellite images come, are unpacked by `strips`, all else by GDAL.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,15 +28,17 @@ from roadspeed.files import file_stamp, fingerprint, locked, provenance, write_j
 from roadspeed.parallel import map_ordered
 from roadspeed.prepare.done import DoneChips
 from roadspeed.prepare.settings import StretchSettings
-from roadspeed.raster import FAST, Grid, open_raster, write_raster
+from roadspeed.prepare.strips import read_strips
+from roadspeed.raster import FAST, Grid, open_raster, rgb_bands, write_raster
 
 log = logging.getLogger(__name__)
 
 RGB_COLUMNS = ("chip_id", "rgb", "valid_share", "note")
-MULTISPECTRAL_RGB = (5, 3, 2)
+COUNTED_ROWS, OF_ROWS = 2, 32
+"""Of so many rows of an image, so many are counted for the range of a large city."""
+SAMPLED_FROM = 16
+"""Images from which on only some of their rows are counted."""
 LEVELS = 65536
-COUNTED_ROWS, OF_ROWS = 8, 32
-"""Of so many rows of a large image, so many are counted for the city's range."""
 ALL_ROWS_UP_TO = 256
 """Smaller images are counted whole."""
 
@@ -51,7 +54,9 @@ class _Job:
     ranges: Ranges | None
 
 
-def stretch_city(chips: Path, folder: Path, settings: StretchSettings, threads: int = 1) -> None:
+def stretch_city(
+    chips: Path, folder: Path, settings: StretchSettings, threads: int = 1, ranges_of: Path | None = None
+) -> None:
     """Write `rgb/{chip_id}.tif` for each chip with a usable image, and `rgb.csv`, which appears last.
 
     Every chip has a row; one whose image is missing, damaged or black has no picture and the reason in `note`.
@@ -62,9 +67,11 @@ def stretch_city(chips: Path, folder: Path, settings: StretchSettings, threads: 
         folder: where the table and the pictures go.
         settings: method, bands, percentiles.
         threads: cores to use.
+        ranges_of: `rgb.json` of the city's other split, whose ranges are taken with method `city` where it has some.
 
     Raises:
-        InputError: there is no chip table, or an image is not 8-bit with method `none`.
+        InputError: there is no chip table, an image is not 8-bit with method `none`, or the other split's ranges
+            are not of these bands.
     """
     folder = Path(folder)
     with locked(folder, "stretch"), DoneChips(folder / ".rgb.jsonl") as done:
@@ -73,6 +80,8 @@ def stretch_city(chips: Path, folder: Path, settings: StretchSettings, threads: 
         stamps = {chip.chip_id: _stamp(chip) for chip in table}
         ranges: Ranges | None = settings.ranges if settings.method == "fixed" else None
         if settings.method == "city":
+            ranges = read_ranges(ranges_of, settings) if ranges_of is not None else None
+        if settings.method == "city" and ranges is None:
             ranges = _city_ranges(table, list(stamps.values()), settings, done, threads, label)
         prints = {c: fingerprint(settings.model_dump(), ranges, stamp) for c, stamp in stamps.items()}
         found = {chip.chip_id: done.get(chip.chip_id, prints[chip.chip_id]) for chip in table}
@@ -92,6 +101,29 @@ def stretch_city(chips: Path, folder: Path, settings: StretchSettings, threads: 
             folder / "rgb.json", {"ranges": ranges, **_statistics(entries), **provenance(settings.model_dump())}
         )
         write_table(folder / "rgb.csv", RGB_COLUMNS, ({name: e[name] for name in RGB_COLUMNS} for e in entries))
+
+
+def read_ranges(path: Path, settings: StretchSettings) -> Ranges | None:
+    """Return the ranges that another split of the city was stretched with; None where all of it was 8-bit already.
+
+    Raises:
+        InputError: the file cannot be read, or has ranges of other bands.
+    """
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))["ranges"]
+        ranges = None if stored is None else tuple((float(low), float(high)) for low, high in stored)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: ranges cannot be read ({error}); expected the rgb.json of the city's train split: prepare "
+            "that again"
+        ) from error
+    if ranges is not None and len(ranges) != settings.count:
+        raise InputError(
+            f"{path}: has ranges of {len(ranges)} bands, expected {settings.count}; prepare both splits alike"
+        )
+    if ranges is not None:
+        log.info("ranges of %s: %s", path, _text(ranges))
+    return ranges
 
 
 def stretch(
@@ -136,31 +168,35 @@ def percentile(counts: NDArray[np.integer[Any]], percent: float) -> float:
 
 
 def chip_bands(count: int, settings: StretchSettings) -> tuple[int, ...]:
-    """Return the band numbers that become red, green and blue in an image with `count` bands.
+    """Return the band numbers that are taken of an image with `count` bands.
 
     Raises:
         InputError: the image has too few bands.
     """
-    bands = settings.bands or (MULTISPECTRAL_RGB if count >= 8 else (1, 2, 3))
+    bands: tuple[int, ...]
+    if isinstance(settings.bands, str):
+        bands = rgb_bands(count) if settings.bands == "rgb" else tuple(range(1, settings.count + 1))
+    else:
+        bands = settings.bands
     if max(bands) > count:
         raise InputError(f"has {count} bands, expected bands {list(bands)}; set bands")
     return bands
 
 
 def read_bands(
-    path: Path, settings: StretchSettings, counted_rows: bool = False
+    path: Path, settings: StretchSettings, sampled: bool = False
 ) -> tuple[NDArray[Any], NDArray[np.bool_], Grid]:
-    """Read the three bands of an image and where it has data.
+    """Read the wanted bands of an image and where it has data.
 
-    A pixel has data unless all three bands are 0, or the file's no-data value, or its alpha band is 0.
+    A pixel has data unless all of these bands are 0, or the file's no-data value, or its alpha band is 0.
 
     Args:
         path: the image.
         settings: which bands.
-        counted_rows: read only COUNTED_ROWS of each OF_ROWS rows of a large image, one below the other.
+        sampled: read only about a sixteenth of the rows of a large image, one below the other.
 
     Returns:
-        (3, rows, columns) uint8 or uint16, (rows, columns) bool, and the grid of the whole image.
+        (bands, rows, columns) uint8 or uint16, (rows, columns) bool, and the grid of the whole image.
 
     Raises:
         InputError: the image cannot be used.
@@ -170,23 +206,29 @@ def read_bands(
         if any(source.dtypes[band - 1] not in ("uint8", "uint16") for band in bands):
             raise InputError(f"{path}: pixels are {source.dtypes[bands[0] - 1]}, expected uint8 or uint16")
         alpha = [i for i, kind in enumerate(source.colorinterp, 1) if kind == ColorInterp.alpha]
-        sampled = counted_rows and source.height > ALL_ROWS_UP_TO
-        step, count = (OF_ROWS, COUNTED_ROWS) if sampled else (source.height, source.height)
-        try:
-            parts = [
-                source.read(bands + alpha, window=Window(0, row, source.width, min(count, source.height - row)))
-                for row in range(0, source.height, step)
-            ]
-        except RasterioError as error:
-            raise InputError(f"{path}: pixels cannot be read ({error}); the file may be cut short") from error
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        pixels, opacity = pixels[:3], pixels[3:]
-        valid = (pixels[0] | pixels[1] | pixels[2]) > 0
+        sampled = sampled and source.height > ALL_ROWS_UP_TO
+        pixels = read_strips(path, bands + alpha, sampled)
+        if pixels is None:
+            pixels = _read_by_gdal(source, bands + alpha, sampled)
+        pixels, opacity = pixels[: len(bands)], pixels[len(bands) :]
+        valid = np.bitwise_or.reduce(pixels, axis=0) > 0
         if alpha:
             valid &= (opacity > 0).all(axis=0)
         if source.nodata:
             valid &= (pixels != source.nodata).any(axis=0)
         return pixels, valid, Grid(source.width, source.height, source.crs, source.transform)
+
+
+def _read_by_gdal(source: Any, bands: list[int], sampled: bool) -> NDArray[Any]:
+    step, count = (OF_ROWS, COUNTED_ROWS) if sampled else (source.height, source.height)
+    try:
+        parts = [
+            source.read(bands, window=Window(0, row, source.width, min(count, source.height - row)))
+            for row in range(0, source.height, step)
+        ]
+    except RasterioError as error:
+        raise InputError(f"{source.name}: pixels cannot be read ({error}); the file may be cut short") from error
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _stretch_chip(job: _Job, folder: Path, settings: StretchSettings) -> dict[str, Any]:
@@ -209,7 +251,7 @@ def _stretch_chip(job: _Job, folder: Path, settings: StretchSettings) -> dict[st
         return entry | {"valid_share": share, "note": f"only {share:.2%} of its pixels have data"}
     rgb = stretch(pixels, _chip_ranges(pixels, valid, job, settings), valid)
     path = folder / "rgb" / f"{job.chip.chip_id}.tif"
-    write_raster(path, rgb, grid, nodata=0, photometric="RGB", **FAST)
+    write_raster(path, rgb, grid, nodata=0, **({"photometric": "RGB"} if len(rgb) == 3 else {}), **FAST)
     return entry | {
         "rgb": f"rgb/{path.name}",
         "valid_share": share,
@@ -256,34 +298,36 @@ def _city_ranges(
     if before is None:
         total: NDArray[np.int64] | None = None
         images = [chip.image for chip in table if chip.image is not None]
-        work = partial(_histogram, settings=settings)
+        work = partial(_histogram, settings=settings, sampled=len(images) >= SAMPLED_FROM)
         for counts in map_ordered(work, images, len(images), threads, f"histogram {label}"):
             if counts is not None:
-                total = counts.astype(np.int64) if total is None else total + counts
+                total = np.zeros((len(counts), LEVELS), np.int64) if total is None else total
+                total[:, : counts.shape[1]] += counts
         ranges = None if total is None else [_percentiles(counts, settings) for counts in total]
         before = {"chip_id": "", "fingerprint": made_for, "ranges": ranges}
         done.add(before)
         if ranges is not None:
-            text = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in ranges)
-            log.info("8-bit %s: the city's ranges are %s", label, text)
+            log.info("8-bit %s: the city's ranges are %s", label, _text(ranges))
     return None if before["ranges"] is None else tuple((low, high) for low, high in before["ranges"])
 
 
-def _histogram(image: Path, settings: StretchSettings) -> NDArray[np.uint32] | None:
-    """Count the values of each 16-bit band where there is data; None for 8-bit and unusable images."""
+def _histogram(image: Path, settings: StretchSettings, sampled: bool) -> NDArray[np.uint32] | None:
+    """Count the values, up to the highest, of each 16-bit band where there is data; None for images without such."""
     try:
-        pixels, valid, _ = read_bands(image, settings, counted_rows=True)
+        pixels, valid, _ = read_bands(image, settings, sampled)
     except InputError:
         return None  # its row will say why
     if pixels.dtype != np.uint16:
         return None
-    counts = np.zeros((len(pixels), LEVELS), np.uint32)
-    for band, into in zip(pixels, counts, strict=True):
-        into += np.bincount(band.ravel(), minlength=LEVELS).astype(np.uint32)
+    levels = int(pixels.max(initial=0)) + 1
+    counts = np.stack([np.bincount(band.ravel(), minlength=levels) for band in pixels])
     if not valid.all():
-        for band, into in zip(pixels[:, ~valid], counts, strict=True):
-            into -= np.bincount(band, minlength=LEVELS).astype(np.uint32)
-    return counts
+        counts -= np.stack([np.bincount(band, minlength=levels) for band in pixels[:, ~valid]])
+    return counts.astype(np.uint32)
+
+
+def _text(ranges: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"{low:.0f} to {high:.0f}" for low, high in ranges)
 
 
 def _stamp(chip: Chip) -> object:
@@ -292,10 +336,8 @@ def _stamp(chip: Chip) -> object:
 
 def _statistics(entries: list[dict[str, Any]]) -> dict[str, object]:
     """Return mean and deviation of each 8-bit band over all pixels with data, 0 to 255."""
-    counts = np.zeros((3, 256), np.int64)
-    for entry in entries:
-        if entry["rgb"]:
-            counts += entry["counts"]
+    made = [entry["counts"] for entry in entries if entry["rgb"]]
+    counts = np.asarray(made or np.zeros((1, 1, 256)), np.int64).sum(axis=0)
     counts[:, 0] = 0
     pixels = counts.sum(axis=1)
     if not pixels.all():

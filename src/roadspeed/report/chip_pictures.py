@@ -10,7 +10,7 @@ from roadspeed.chips import Chip, read_chips
 from roadspeed.extract.roads import read_geopackage
 from roadspeed.files import read_table
 from roadspeed.prepare.labels import read_labels
-from roadspeed.raster import read_raster
+from roadspeed.raster import open_raster, read_raster, rgb_bands
 from roadspeed.report.mosaic import column_paths
 from roadspeed.report.settings import ReportSettings
 from roadspeed.report.style import draw_roads, new_figure, save_figure, speed_scale
@@ -49,7 +49,9 @@ def draw_chips(
         axes.set_axis_off()
     for row, chip_id in zip(panels, chosen, strict=False):
         chip = table[chip_id]
-        image = np.moveaxis(read_raster(pictures[chip_id], [1, 2, 3])[0], 0, 2)
+        with open_raster(pictures[chip_id]) as source:
+            bands = list(rgb_bands(source.count))
+        image = np.moveaxis(read_raster(pictures[chip_id], bands)[0], 0, 2)
         mine = graph.chip == chip_id
         _show(row[0], image, chip, f"{chip_id} ({score[chip_id]['role']})")
         _show(row[1], image // 2, chip, f"labels: {chip.label_state}")

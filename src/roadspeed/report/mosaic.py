@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 from roadspeed.chips import Chip
 from roadspeed.errors import InputError
 from roadspeed.files import read_table
-from roadspeed.raster import open_raster
+from roadspeed.raster import open_raster, rgb_bands
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_mosaic(chips: Sequence[Chip], rgb: Mapping[str, Path], longest_px: int)
         shape = (3, bottom - top, right - left)
         try:
             with open_raster(rgb[chip.chip_id]) as source:
-                tile = source.read([1, 2, 3], out_shape=shape, resampling=Resampling.average)
+                tile = source.read(rgb_bands(source.count), out_shape=shape, resampling=Resampling.average)
         except RasterioError as error:
             raise InputError(f"{rgb[chip.chip_id]}: cannot be drawn ({error}); run stage prepare again") from error
         picture[top:bottom, left:right] = np.moveaxis(tile, 0, 2)

@@ -118,9 +118,10 @@ def index_chip(chip: LabelledChip, bins: SpeedBins, bands: int) -> ChipIndex:
         raise InputError(
             f"{chip.mask}: is {grid.width}×{grid.height}, its image {shape[1]}×{shape[0]}; make masks again"
         )
-    if count < bands or dtype != "uint8":
+    if count != bands or dtype != "uint8":
         raise InputError(
-            f"{chip.image}: has {count} bands {dtype}; expected uint8 and at least {bands} (train.bands)"
+            f"{chip.image}: has {count} bands {dtype}; expected {bands} uint8: train.bands must be what "
+            "prepare.stretch.bands writes"
         )
     mask = read_raster(chip.mask, [1])[0][0]
     if mask.max(initial=0) > bins.count:

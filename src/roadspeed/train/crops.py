@@ -95,7 +95,7 @@ class CropSource:
         chip, index = self.chips[chip_number], self.indexes[chip_number]
         left, top, right, bottom = source_window(warp, side, index.width, index.height)
         window = Window(left, top, right - left, bottom - top)
-        bands = list(range(1, self.settings.bands + 1))
+        bands = list(range(1, self.settings.input_bands + 1))
         image = np.ascontiguousarray(self._read(chip.image, bands, window).transpose(1, 2, 0))
         mask = self._read(chip.mask, [1], window)[0]
         image = cut(image, left, top, warp, side, smooth=True)

@@ -71,12 +71,12 @@ def train_fold(
         train_chips, validation_chips = split_fold(read_fold_chips(folds, rgb, masks), fold)
         log.info("fold %d: %d training, %d validation chips", fold, len(train_chips), len(validation_chips))
         state_folder = _state_folder(folder, _identity(train_chips, validation_chips, fold, settings, bins))
-        mean, std = normalisation(settings.bands)
+        mean, std = normalisation(settings.input_bands)
         architecture = ModelSettings(
             encoder=settings.encoder,
             decoder_channels=settings.decoder_channels,
             decoder_batch_norm=settings.decoder_batch_norm,
-            bands=settings.bands,
+            bands=settings.input_bands,
             outputs=bins.bands,
             mean=mean,
             std=std,
@@ -93,10 +93,12 @@ def train_fold(
             model = build_model(architecture, settings.weights, settings.seed)
             loss = RoadLoss(settings.loss, bins.bands)
             trainer = Trainer(model, loss, settings, engine)
-            source = CropSource(train_chips, index_chips(train_chips, bins, settings.bands, threads), settings, bins)
+            source = CropSource(
+                train_chips, index_chips(train_chips, bins, settings.input_bands, threads), settings, bins
+            )
 
             def score(candidate: nn.Module) -> Scores:
-                return validate(candidate, read_labelled(validation_chips, settings.bands, bins), loss, engine)
+                return validate(candidate, read_labelled(validation_chips, settings.input_bands, bins), loss, engine)
 
             with CropLoader(source, settings.batch, workers, network_threads) as loader:
                 done, best = run_training(

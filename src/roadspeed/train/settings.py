@@ -74,8 +74,9 @@ class TrainSettings(Settings):
     """Channels of the decoder's five steps, from coarse to fine."""
     decoder_batch_norm: bool = True
     """Batch norm in the decoder; the reference has none and learns slower from random weights."""
-    bands: int = Field(default=3, ge=1, le=16)
-    """Bands of the images; 8 are taken as WorldView's PS-MS, whose bands 5, 3, 2 are red, green, blue."""
+    bands: int | None = Field(default=None, ge=1, le=16)
+    """Bands of the images; empty: those that prepare.stretch.bands gives them. 8 are taken as WorldView's PS-MS,
+    whose bands 5, 3, 2 are red, green, blue; of any other number these are the first three."""
     crop_px: int = Field(default=512, ge=32, multiple_of=32)
     """Side of the training crops in pixels."""
     crops_per_chip: int = Field(default=8, ge=1)
@@ -125,3 +126,8 @@ class TrainSettings(Settings):
         if len(self.decoder_channels) != 5:
             raise ValueError(f"{len(self.decoder_channels)} decoder_channels; five are needed")
         return self
+
+    @property
+    def input_bands(self) -> int:
+        """Bands of the network's input: three where nothing else is said."""
+        return 3 if self.bands is None else self.bands

@@ -128,6 +128,52 @@ def test_bands(tmp_path: Path) -> None:
     assert read_raster(tmp_path / "out/rgb/a.tif")[0][:, 0, 0].tolist() == [81, 71, 11]
 
 
+def test_all_eight_bands(tmp_path: Path) -> None:
+    values = (10, 20, 30, 40, 50, 60, 70, 80)
+    pixels = constant(*values)
+    pixels[:, 0, 0] = 0
+    pixels[:7, 0, 1] = 0
+    chips = write_city(tmp_path, a=pixels, rgb_only=constant(1, 2, 3))
+    rows = run(tmp_path, chips, method="fixed", ranges=[[0, 254]] * 8, bands="all")
+    found, _ = read_raster(tmp_path / "out/rgb/a.tif")
+    assert found[:, 5, 5].tolist() == [value + 1 for value in values]
+    assert found[:, 0, 0].tolist() == [0] * 8
+    assert found[:, 0, 1].tolist() == [1] * 7 + [81]
+    assert "has 3 bands, expected bands [1, 2, 3, 4, 5, 6, 7, 8]" in rows["rgb_only"]["note"]
+    assert len(json.loads((tmp_path / "out/rgb.json").read_text())["mean"]) == 8
+
+
+def test_a_split_takes_the_ranges_of_another(tmp_path: Path) -> None:
+    train, test, alone = (tmp_path / name for name in ("train", "test", "alone"))
+    for folder in (train, test, alone):
+        folder.mkdir()
+    dark = np.random.default_rng(0).integers(100, 300, (8, 10, 10)).astype(np.uint16)
+    run(train, write_city(train, a=dark))
+    ranges = json.loads((train / "out/rgb.json").read_text())["ranges"]
+
+    def stretched(folder: Path, of: Path | None, **settings: object) -> np.ndarray:
+        chips = write_city(folder, a=dark + np.uint16(50))
+        stretch_city(chips, folder / "out", StretchSettings.checked(settings), ranges_of=of)
+        return read_raster(folder / "out/rgb/a.tif")[0]
+
+    same = stretched(test, train / "out/rgb.json")
+    assert json.loads((test / "out/rgb.json").read_text())["ranges"] == ranges
+    assert (same == stretch((dark + np.uint16(50))[[4, 2, 1]], ranges)).all()
+    assert (stretched(alone, None) != same).any()
+    # Other ranges are a reason to make the pictures again; other bands are refused; 8-bit images have none.
+    stored = json.loads((train / "out/rgb.json").read_text())
+    (train / "out/rgb.json").write_text(json.dumps(stored | {"ranges": [[0, 254]] * 3}))
+    assert (stretched(test, train / "out/rgb.json") == (dark + np.uint16(51))[[4, 2, 1]].clip(0, 255)).all()
+    with pytest.raises(InputError, match="has ranges of 3 bands, expected 8; prepare both splits alike"):
+        stretched(test, train / "out/rgb.json", bands="all")
+    (train / "out/rgb.json").write_text(json.dumps(stored | {"ranges": None}))
+    assert (stretched(test, train / "out/rgb.json") == stretched(alone, None)).all()
+    for content in ("", "[]", "{}", '{"ranges": [1, 2, 3]}'):
+        (train / "out/rgb.json").write_text(content)
+        with pytest.raises(InputError, match="ranges cannot be read"):
+            stretched(test, train / "out/rgb.json")
+
+
 def test_eight_bit_passes_through(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(1, 255, (3, 10, 10)).astype(np.uint8)
     pixels[:, 0, 0] = 0
@@ -236,6 +282,10 @@ def test_two_processes_make_the_same(tmp_path: Path) -> None:
         {"percentiles": [98, 2]},
         {"bands": [1, 2]},
         {"bands": [0, 1, 2]},
+        {"bands": [1, 1, 2]},
+        {"bands": "nir"},
+        {"bands": [8, 7, 6, 5, 4, 3, 2, 1]},
+        {"bands": "all", "method": "fixed", "ranges": [[0, 1]] * 3},
         {"method": "clahe"},
     ],
 )

@@ -1,5 +1,6 @@
 """What Snakemake would do: which jobs a config, a target or a changed key brings about."""
 
+import json
 import subprocess
 import sys
 import time
@@ -32,6 +33,24 @@ def test_real_study_is_planned_without_data_or_network(tmp_path: Path) -> None:
     assert jobs.count("score:") == 6
     assert jobs.count("train:") == 1
     assert time.monotonic() - started < 60
+
+
+def test_a_test_split_takes_the_ranges_of_its_citys_train_split(finished: Project) -> None:
+    targets = {
+        city: f"data/prepare/{city}/test_public/rgb.csv"
+        for city, tarballs in finished.config["cities"].items()
+        if "test_public" in tarballs
+    }
+    assert targets
+    for city, target in targets.items():
+        text = finished.run("-n", target, "-R", "stretch")
+        ranges = f"data/prepare/{city}/train/rgb.json"
+        # Made by the first job, taken by the second.
+        lines = [line.split(":")[0].strip() for line in text.splitlines() if ranges in line and "reason" not in line]
+        assert lines == (["output", "input"] if "train" in finished.config["cities"][city] else []), text
+        ran = json.loads((finished.folder / target).with_name("rgb.json").read_text())["ranges"]
+        assert ran == json.loads((finished.folder / ranges).read_text())["ranges"] or not lines
+    assert finished.config["prepare"].get("stretch", {}).get("method", "city") == "city"
 
 
 def test_finished_project_has_nothing_to_do(finished: Project) -> None:

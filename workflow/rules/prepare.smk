@@ -1,9 +1,20 @@
+def other_ranges(wildcards):
+    """Return the train split's ranges for a city's test_public, so that a network sees both alike."""
+    if wildcards.split == "train" or wildcards.city not in LABELLED:
+        return []
+    if CONFIG.prepare.stretch.method != "city":
+        return []
+    return f"{DATA}/prepare/{wildcards.city}/train/rgb.json"
+
+
 rule stretch:
-    """Images of one city and split to 8-bit RGB."""
+    """Images of one city and split to 8 bits."""
     input:
         chips=f"{DATA}/acquire/{{city}}/{{split}}/chips.csv",
+        ranges=other_ranges,
     output:
         rgb=f"{DATA}/prepare/{{city}}/{{split}}/rgb.csv",
+        ranges=f"{DATA}/prepare/{{city}}/{{split}}/rgb.json",
     log:
         f"{DATA}/logs/stretch/{{city}}_{{split}}.log",
     benchmark:
@@ -20,7 +31,7 @@ rule stretch:
     shell:
         "roadspeed pin --threads {threads} --numa-node {resources.numa_node} -- "
         'python "$SCRIPTS"/stretch.py --chips {input.chips:q} --settings {params.settings:q}'
-        " --out {output.rgb:q} --threads {threads} 2> >(tee {log:q} >&2)"
+        " --ranges {input.ranges:q} --out {output.rgb:q} --threads {threads} 2> >(tee {log:q} >&2)"
 
 
 rule masks:

@@ -32,7 +32,7 @@ class Progress:
         self.started = self.told = time.monotonic()
         self.bar = (
             tqdm(desc=what, total=total, unit=unit, initial=done, unit_scale=unit == "B", unit_divisor=1024)
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
             else None
         )
 

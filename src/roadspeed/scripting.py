@@ -30,19 +30,19 @@ def stage_parser(
     return parser
 
 
-def run_script(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None]) -> int:
-    """Parse the command line, read the JSON options into typed settings, run `work`; return the exit code."""
+def run_script(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], int | None]) -> int:
+    """Parse the command line, read the JSON options into typed settings, run `work`; return its exit code."""
     args = parser.parse_args()
     # Snakemake accepts more cores than the computer has; the launcher grants those that exist.
     args.threads = min(args.threads, len(own_cpus()))
     setup_logging()
 
-    def run() -> None:
+    def run() -> int | None:
         if hasattr(args, "settings"):
             args.settings = args.settings_type.from_json(args.settings)
         if hasattr(args, "bins"):
             args.bins = SpeedBins.from_json(args.bins)
-        work(args)
+        return work(args)
 
     return run_main(run)
 

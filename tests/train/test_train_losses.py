@@ -39,9 +39,9 @@ def test_soft_dice_per_channel_and_over_all():
     # Channel 0: 2 true pixels, both predicted with 1/2 -> 2·1 / (1 + 2). Channel 1: 4 true, all predicted -> 1.
     probability = torch.tensor([[[[0.5, 0.5, 0.0, 0.0]], [[1.0, 1.0, 1.0, 1.0]]]])
     target = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]], [[1.0, 1.0, 1.0, 1.0]]]])
-    each = soft_dice(probability, target, (0, 2, 3), smooth=0)
-    assert each.tolist() == pytest.approx([1 - 2 / 3, 0.0])
-    assert soft_dice(probability, target, (0, 1, 2, 3), smooth=0).item() == pytest.approx(1 - 2 * 5 / (5 + 6))
+    sums = [part.sum((0, 2, 3)) for part in (probability * target, probability, target)]
+    assert soft_dice(*sums, smooth=0).tolist() == pytest.approx([1 - 2 / 3, 0.0])
+    assert soft_dice(*(part.sum() for part in sums), smooth=0).item() == pytest.approx(1 - 2 * 5 / (5 + 6))
 
 
 def _loss(**values):
@@ -103,3 +103,23 @@ def test_road_weight_shifts_the_mean_to_the_road_channel():
 def test_no_loss_at_all_is_refused():
     with pytest.raises(ValueError, match="one must be above"):
         LossSettings(focal_weight=0, dice_weight=0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dice_on": "all"}, {"variant": "reference"}])
+def test_processes_that_share_a_batch_have_its_loss_and_parts_of_its_gradient(settings):
+    """Three crops of which one process has two: with the sums added, each has the loss of all three."""
+    loss = RoadLoss(LossSettings.checked(settings), 3)
+    dice = torch.Generator().manual_seed(3)
+    logits = (4 * torch.randn((3, 3, 8, 8), generator=dice)).requires_grad_()
+    target = (torch.rand((3, 3, 8, 8), generator=dice) > 0.7).float()
+    whole = loss(logits, target)
+    (expected,) = torch.autograd.grad(whole, logits)
+    parts = [slice(0, 2), slice(2, 3)]
+    kept = []
+    for part in parts:  # first what each would send, then with what it would get back
+        loss(logits[part], target[part], lambda vector: kept.append(vector.clone()))
+    for part in parts:
+        found = loss(logits[part], target[part], lambda vector: vector.copy_(kept[0] + kept[1]))
+        assert found.item() == pytest.approx(whole.item(), rel=1e-5)
+        (gradient,) = torch.autograd.grad(found, logits)
+        assert torch.allclose(gradient[part], expected[part], rtol=1e-4, atol=1e-9)

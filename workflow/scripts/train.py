@@ -1,24 +1,39 @@
-"""Train the network of one fold, going on where an interrupted run stopped."""
+"""Train the network of one fold, going on where an interrupted run stopped.
+
+Where the job's cores lie on several NUMA nodes, a process runs on each; `torchrun` may start them as well.
+"""
 
 import argparse
 import sys
 
+from roadspeed.host.ranks import PEER_ENDED, enter_ranks
 from roadspeed.scripting import add_paths, run_script, stage_parser
-from roadspeed.train.fold import train_fold
 from roadspeed.train.settings import TrainSettings
 
 
-def work(args: argparse.Namespace) -> None:
-    train_fold(
-        folds=args.folds,
-        rgb=args.rgb,
-        masks=args.masks,
-        fold=args.fold,
-        folder=args.out.parent,
-        settings=args.settings,
-        bins=args.bins,
-        threads=args.threads,
-    )
+def work(args: argparse.Namespace) -> int | None:
+    rank, exit_code = enter_ranks(args.threads, args.settings.processes, most=args.settings.batch)
+    if exit_code is not None:
+        return exit_code
+    from roadspeed.train.fold import train_fold
+    from roadspeed.train.ranks import PeerEnded, joined
+
+    try:
+        with joined(rank) as ranks:
+            train_fold(
+                folds=args.folds,
+                rgb=args.rgb,
+                masks=args.masks,
+                fold=args.fold,
+                folder=args.out.parent,
+                settings=args.settings,
+                bins=args.bins,
+                threads=args.threads,
+                ranks=ranks,
+            )
+    except PeerEnded:
+        return PEER_ENDED
+    return None
 
 
 if __name__ == "__main__":

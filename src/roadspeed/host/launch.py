@@ -103,20 +103,36 @@ def run_pinned(topology: Topology, request: Request, command: Sequence[str], hyp
     program = find_program(command[0])
     lease = LeaseTable(lease_folder(), inherited_chain()).acquire(request, command)
     plan = make_plan(topology, lease.cores, command, hyper_threads)
+    become(plan, {LEASE_VARIABLE: "/".join(lease.chain)}, program)
+
+
+def become(plan: Plan, more: Mapping[str, str] | None = None, program: str | None = None) -> NoReturn:
+    """Replace this process by the plan's command, on the plan's CPUs with the plan's memory and environment.
+
+    Args:
+        plan: what to run, and with what.
+        more: further variables of the environment.
+        program: the command's file, where it was looked up before.
+
+    Raises:
+        InputError: the command cannot be found or run.
+        HostError: the kernel refuses the cores.
+    """
+    program = program or find_program(plan.command[0])
     _set_affinity(plan.cpus)
     memory = _memory_bound(plan)
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in plan.env.items())
-    log.info("cpus %s of node %s, %s: %s %s", *_where(plan), memory, settings, shlex.join(command))
-    environ = {**os.environ, **plan.env, LEASE_VARIABLE: "/".join(lease.chain)}
+    log.info("cpus %s of node %s, %s: %s %s", *_where(plan), memory, settings, shlex.join(plan.command))
+    environ = {**os.environ, **plan.env, **(more or {})}
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these two at its start; the command must find them as any shell would leave them.
     for name in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(name, signal.SIG_DFL)
     try:
-        os.execve(program, list(command), environ)  # noqa: S606 - running what the user asks for is the purpose
+        os.execve(program, plan.command, environ)  # noqa: S606 - running what the user asks for is the purpose
     except OSError as error:
-        raise InputError(f"cannot run {command[0]}: {error.strerror}") from error
+        raise InputError(f"cannot run {plan.command[0]}: {error.strerror}") from error
 
 
 def find_program(name: str) -> str:

@@ -92,15 +92,19 @@ class TrainingState:
     def __init__(self, model: nn.Module, ema: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
         self.model, self.ema, self.optimizer = model, ema, optimizer
 
-    def save(self, path: Path, record: Mapping[str, object]) -> None:
-        """Write all tensors and the record of the training so far."""
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all tensors by name, as they are in use: what is written into them takes effect."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.state_dict().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
-        save_tensors(path, tensors, record)
+        return tensors
+
+    def save(self, path: Path, record: Mapping[str, object]) -> None:
+        """Write all tensors and the record of the training so far."""
+        save_tensors(path, self.tensors(), record)
 
     def load(self, path: Path) -> dict[str, Any]:
         """Put the tensors of a file back and return its record."""

@@ -1,5 +1,6 @@
 """Training one fold from the tables of the prepare stage to a finished checkpoint."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -21,13 +22,14 @@ from roadspeed.train.loader import CropLoader, bound_gdal_cache, split_threads
 from roadspeed.train.loop import Progressed, Trainer, finished_training, run_training, unfinished_epochs
 from roadspeed.train.losses import RoadLoss
 from roadspeed.train.model import ModelSettings, build_model, normalisation
+from roadspeed.train.ranks import ALONE, Ranks
 from roadspeed.train.settings import TrainSettings
 from roadspeed.train.validate import Scores, read_labelled, validate
 
 log = logging.getLogger(__name__)
 
 STATE = ".state"
-NEUTRAL = {"engine", "loader_workers", "precision"}
+NEUTRAL = {"engine", "loader_workers", "precision", "processes"}
 """Settings that say how to compute, not what: a training may go on when they change."""
 INPUTS = ("fold", "training chips", "validation chips")
 """What a training's identity has beside its settings."""
@@ -42,6 +44,7 @@ def train_fold(
     settings: TrainSettings,
     bins: SpeedBins,
     threads: int = 1,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train a network on all chips but those of one fold, and validate it on that one's.
 
@@ -59,18 +62,23 @@ def train_fold(
         folder: where the results go.
         settings: of the training.
         bins: the speed bins the masks were made with.
-        threads: cores to use, by the network and by loading together.
+        threads: cores to use, by the network and by loading together; of this process where there are several.
+        ranks: the processes that share the training: each calls this with the same arguments. The first one writes.
 
     Raises:
         InputError: a table, image, mask or file of weights cannot be used.
         TrainingError: there is nothing to train or validate on, or the loss is not finite, or the folder holds an
             unfinished training on the same chips with other settings.
     """
-    with locked(folder, f"training of fold {fold}"):
+    with locked(folder, f"training of fold {fold}") if ranks.first else contextlib.nullcontext():
         bound_gdal_cache()
         train_chips, validation_chips = split_fold(read_fold_chips(folds, rgb, masks), fold)
         log.info("fold %d: %d training, %d validation chips", fold, len(train_chips), len(validation_chips))
-        state_folder = _state_folder(folder, _identity(train_chips, validation_chips, fold, settings, bins))
+        identity = _identity(train_chips, validation_chips, fold, settings, bins)
+        if ranks.first:
+            _check_state(folder, identity)
+        ranks.wait()  # for the lock and the state's folder
+        state_folder = folder / STATE / fingerprint(identity)
         mean, std = normalisation(settings.input_bands)
         architecture = ModelSettings(
             encoder=settings.encoder,
@@ -88,24 +96,30 @@ def train_fold(
         if earlier is not None:
             done, best = earlier
             log.info("fold %d is trained already (%d epochs): writing its results", fold, done.epochs)
-            _write_metrics(folder, done.rows)
+            if ranks.first:
+                _write_metrics(folder, done.rows)
         else:
             model = build_model(architecture, settings.weights, settings.seed)
             loss = RoadLoss(settings.loss, bins.bands)
-            trainer = Trainer(model, loss, settings, engine)
+            trainer = Trainer(model, loss, settings, engine, ranks)
             source = CropSource(
                 train_chips, index_chips(train_chips, bins, settings.input_bands, threads), settings, bins
             )
 
-            def score(candidate: nn.Module) -> Scores:
-                return validate(candidate, read_labelled(validation_chips, settings.input_bands, bins), loss, engine)
+            own_chips = validation_chips[ranks.part(len(validation_chips))]
 
-            with CropLoader(source, settings.batch, workers, network_threads) as loader:
+            def score(candidate: nn.Module) -> Scores:
+                examples = read_labelled(own_chips, settings.input_bands, bins)
+                return validate(candidate, examples, loss, engine, ranks)
+
+            part = ranks.part(min(settings.batch, len(source)), least=1)
+            with CropLoader(source, settings.batch, workers, network_threads, part) as loader:
                 done, best = run_training(
                     trainer, loader, score, state_folder, lambda rows: _write_metrics(folder, rows), names
                 )
-        save_checkpoint(folder / "model.safetensors", load_file(best), architecture, bins, fold)
-        _write_model_record(folder, done, settings, architecture, bins, fold, engine.record())
+        if ranks.first:
+            save_checkpoint(folder / "model.safetensors", load_file(best), architecture, bins, fold)
+            _write_model_record(folder, done, settings, architecture, bins, fold, engine.record(), ranks)
 
 
 def channel_names(bins: SpeedBins) -> list[str]:
@@ -132,8 +146,8 @@ def _identity(
     }
 
 
-def _state_folder(folder: Path, identity: dict[str, Any]) -> Path:
-    """Return the folder of this training's state, made where it is new.
+def _check_state(folder: Path, identity: dict[str, Any]) -> None:
+    """Make the folder of this training's state where it is new and may be.
 
     Raises:
         TrainingError: another training was interrupted here that would go on if the settings were set back.
@@ -141,7 +155,7 @@ def _state_folder(folder: Path, identity: dict[str, Any]) -> Path:
     state = folder / STATE
     own = state / fingerprint(identity)
     if own.is_dir():
-        return own
+        return
     earlier = sorted(state.glob("*/identity.json"), key=lambda path: path.stat().st_mtime)
     records = [(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in earlier]
     for place, last in reversed(records):
@@ -156,7 +170,6 @@ def _state_folder(folder: Path, identity: dict[str, Any]) -> Path:
         place, last = records[-1]
         log.warning("training starts afresh, since it differs from that in %s: %s", place, _changes(last, identity))
     write_json(own / "identity.json", identity)
-    return own
 
 
 def _changes(last: dict[str, Any], now: dict[str, Any]) -> str:
@@ -204,6 +217,7 @@ def _write_model_record(
     bins: SpeedBins,
     fold: int,
     engine: dict[str, str],
+    ranks: Ranks,
 ) -> None:
     best = done.rows[done.best_epoch - 1]
     record = provenance(
@@ -212,6 +226,7 @@ def _write_model_record(
         bins=bins.model_dump(mode="json"),
         fold=fold,
         engine=engine,
+        processes=ranks.size,
         epochs=done.epochs,
         stopped_early=done.stopped,
         best_epoch=done.best_epoch,

@@ -78,8 +78,8 @@ class _Crops(Dataset[Crop]):
 class _Numbers:
     """The batches of one epoch at a time, as lists of (epoch, number); the loader keeps its workers meanwhile."""
 
-    def __init__(self, count: int, batch: int) -> None:
-        self.epoch, self.count, self.batch = 0, count, batch
+    def __init__(self, count: int, batch: int, part: slice) -> None:
+        self.epoch, self.count, self.batch, self.part = 0, count, batch, part
 
     def __len__(self) -> int:
         return max(1, self.count // self.batch)
@@ -88,7 +88,7 @@ class _Numbers:
         # An incomplete last batch is left out: its few crops would weigh too much.
         size = min(self.batch, self.count)
         for start in range(len(self)):
-            yield [(self.epoch, number) for number in range(start * size, (start + 1) * size)]
+            yield [(self.epoch, number) for number in range(start * size, (start + 1) * size)[self.part]]
 
 
 class CropLoader:
@@ -96,10 +96,11 @@ class CropLoader:
 
     With `workers` processes, they read ahead while the network computes. Without, `threads` threads read each
     batch between two steps: then network and reading never run at the same time, and never on more cores.
+    `part` is the slice of each batch that is made here, where several processes share it.
     """
 
-    def __init__(self, source: CropSource, batch: int, workers: int, threads: int) -> None:
-        self.source, self.numbers = source, _Numbers(len(source), batch)
+    def __init__(self, source: CropSource, batch: int, workers: int, threads: int, part: slice = slice(None)) -> None:
+        self.source, self.numbers = source, _Numbers(len(source), batch, part)
         self.loader: DataLoader[Crop] | None = None
         self.pool: ThreadPoolExecutor | None = None
         if workers:
@@ -115,6 +116,12 @@ class CropLoader:
             )
         else:
             self.pool = ThreadPoolExecutor(threads, initializer=_start_thread)
+
+    @property
+    def share(self) -> float:
+        """Which share of each batch is made here."""
+        size = min(self.numbers.batch, self.numbers.count)
+        return len(range(size)[self.numbers.part]) / size
 
     def __len__(self) -> int:
         """Batches in an epoch."""

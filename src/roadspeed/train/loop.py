@@ -4,10 +4,9 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from roadspeed.progress import Progress
 from roadspeed.train.checkpoint import TrainingState, read_record, save_tensors
 from roadspeed.train.loader import Batch, CropLoader
 from roadspeed.train.losses import RoadLoss
+from roadspeed.train.ranks import ALONE, Ranks
 from roadspeed.train.settings import TrainSettings
 from roadspeed.train.validate import Scores
 
@@ -76,10 +76,12 @@ class NotFiniteError(TrainingError):
 
 
 class Trainer:
-    """Model, running mean, optimizer and loss, and one step of them."""
+    """Model, running mean, optimizer and loss, and one step of them; in each of the processes that share batches."""
 
-    def __init__(self, model: nn.Module, loss: RoadLoss, settings: TrainSettings, engine: Engine) -> None:
-        self.settings, self.engine, self.loss = settings, engine, loss
+    def __init__(
+        self, model: nn.Module, loss: RoadLoss, settings: TrainSettings, engine: Engine, ranks: Ranks = ALONE
+    ) -> None:
+        self.settings, self.engine, self.loss, self.ranks = settings, engine, loss, ranks
         self.ema = channels_last(copy.deepcopy(model).eval()) if settings.ema_decay else None
         self.model, self.optimizer = prepare_training(engine, model, make_optimizer(model, settings))
         self.steps = 0
@@ -91,7 +93,9 @@ class Trainer:
         return self.model if self.ema is None else self.ema
 
     def train_batch(self, batch: Batch, rate: Callable[[int], float]) -> float:
-        """Learn from a batch and return its loss; the optimizer steps each `accumulate` batches.
+        """Learn from a batch (this process's part of it) and return the whole batch's loss.
+
+        The optimizer steps each `accumulate` batches. All processes get the same loss and take the same step.
 
         Raises:
             NotFiniteError: the loss or the gradients are not finite.
@@ -99,16 +103,18 @@ class Trainer:
         settings = self.settings
         with self.engine.autocast():
             logits = self.model(batch.images)
-        loss = self.loss(logits, batch.targets.float().mul_(1 / 255))
+        add = self.ranks.add if self.ranks.size > 1 else None
+        loss = self.loss(logits, batch.targets.float().mul_(1 / 255), add)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise NotFiniteError(_not_finite("loss", value, batch))
+            raise NotFiniteError(self._not_finite("loss", value, batch))
         (loss / settings.accumulate).backward()
         self.pending += 1
         if self.pending == settings.accumulate:
+            self.ranks.add_gradients(self.model.parameters())
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or math.inf))
             if not math.isfinite(norm):
-                raise NotFiniteError(_not_finite("gradient", norm, batch))
+                raise NotFiniteError(self._not_finite("gradient", norm, batch))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate(self.steps)
             self.optimizer.step()
@@ -117,6 +123,26 @@ class Trainer:
             self.pending = 0
             self._average()
         return value
+
+    def _not_finite(self, what: str, value: float, batch: Batch) -> str:
+        names = "; ".join(self.ranks.texts("; ".join(batch.names)))
+        return f"the {what} became {value} on the crops {names}: look at these chips, or lower train.learning_rate"
+
+    def agree(self, tensors: Iterable[torch.Tensor], weight: float) -> None:
+        """Make all processes' tensors the same: the means of batch norm their mean, all else the first one's.
+
+        Parameters are the same already but for rounding, where processes have different numbers of threads. Means
+        are averages of averages over each process's part, so it is enough to average them once an epoch.
+
+        Args:
+            tensors: all that a resumed training would start from.
+            weight: this process's share of each batch.
+        """
+        models = [self.model] if self.ema is None else [self.model, self.ema]
+        names = ("running_mean", "running_var")
+        means = [value for model in models for name, value in model.named_buffers() if name.endswith(names)]
+        self.ranks.average(means, weight)
+        self.ranks.copy_first(tensors)
 
     def _average(self) -> None:
         if self.ema is None:
@@ -142,7 +168,7 @@ def run_training(
     """Train until all epochs are done or patience runs out, going on from the state folder where it has one.
 
     Args:
-        trainer: fresh, with its first weights.
+        trainer: fresh, with its first weights. Of several processes only the first one's writes files.
         loader: gives an epoch's batches.
         validation: scores a model.
         state_folder: holds the state after the last finished epoch and the best weights.
@@ -155,7 +181,7 @@ def run_training(
     Raises:
         NotFiniteError: a loss is not finite.
     """
-    settings = trainer.settings
+    settings, ranks = trainer.settings, trainer.ranks
     state = TrainingState(trainer.model, trainer.ema, trainer.optimizer)
     state_file = state_folder / STATE_FILE
     done = Progressed()
@@ -164,7 +190,8 @@ def run_training(
         trainer.steps = record["steps"]
         done = Progressed(**record["done"])
         log.info("going on after epoch %d of %d", done.epochs, settings.epochs)
-        after_epoch(done.rows)
+        if ranks.first:
+            after_epoch(done.rows)
     steps_per_epoch = max(1, len(loader) // settings.accumulate)
     while not done.finished(settings):
         started = time.monotonic()
@@ -176,13 +203,15 @@ def run_training(
                 try:
                     loss = trainer.train_batch(batch, lambda step: learning_rate(settings, step, steps_per_epoch))
                 except NotFiniteError as error:
-                    write_text(state_folder / FAILED_FILE, f"{error}\n")
+                    if ranks.first:
+                        write_text(state_folder / FAILED_FILE, f"{error}\n")
                     raise
                 losses.append(loss)
                 progress.update()
         # Batches that did not fill a step are dropped, so that each epoch has as many steps.
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.pending = 0
+        trainer.agree(state.tensors().values(), loader.share)
         trained = time.monotonic()
         scores = validation(trainer.kept)
         score = scores.dice if settings.best_by == "dice" else -scores.loss
@@ -200,8 +229,10 @@ def run_training(
             "seconds": time.monotonic() - started,
         }
         done.rows.append(row)
-        if done.best_score is None or score > done.best_score:
+        better = done.best_score is None or score > done.best_score
+        if better:
             done.best_epoch, done.best_score = done.epochs, score
+        if better and ranks.first:
             save_tensors(_best_file(state_folder, done.epochs), trainer.kept.state_dict(), {})
         done.stopped = 0 < settings.patience <= done.epochs - done.best_epoch
         log.info(
@@ -216,6 +247,8 @@ def run_training(
             row["seconds"],
             ", best" if done.best_epoch == done.epochs else "",
         )
+        if not ranks.first:
+            continue
         record = {"done": asdict(done), "steps": trainer.steps}
         if done.finished(settings):
             save_tensors(state_file, {}, record)  # nothing will go on from here: the best weights are enough
@@ -257,10 +290,3 @@ def unfinished_epochs(state_folder: Path, epochs: int) -> int:
 
 def _best_file(folder: Path, epoch: int) -> Path:
     return folder / f"best-{epoch:04d}.safetensors"
-
-
-def _not_finite(what: str, value: Any, batch: Batch) -> str:
-    return (
-        f"the {what} became {value} on the crops {'; '.join(batch.names)}: look at these chips, or lower "
-        "train.learning_rate"
-    )

@@ -1,5 +1,7 @@
 """Losses on logits: focal and soft Dice, per channel or as the reference has them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -30,19 +32,17 @@ def focal_map(logits: torch.Tensor, target: torch.Tensor, gamma: float) -> torch
 
 
 def soft_dice(
-    probability: torch.Tensor, target: torch.Tensor, dims: tuple[int, ...], smooth: float = DICE_SMOOTH
+    overlap: torch.Tensor, predicted: torch.Tensor, true: torch.Tensor, smooth: float = DICE_SMOOTH
 ) -> torch.Tensor:
-    """Return 1 − Dice summed over `dims`.
+    """Return 1 − Dice of each of some ratios, from their sums over pixels.
 
     Args:
-        probability: (N, C, H, W) in 0 … 1.
-        target: (N, C, H, W), 0 or 1.
-        dims: the dimensions that one ratio covers: (0, 2, 3) gives one a channel, (0, 1, 2, 3) one in all.
+        overlap: sum of probability × target.
+        predicted: sum of the probability.
+        true: sum of the target.
         smooth: pixels added to both sides of the ratio.
     """
-    overlap = (probability * target).sum(dims)
-    total = probability.sum(dims) + target.sum(dims)
-    return 1 - (2 * overlap + smooth) / (total + smooth)
+    return 1 - (2 * overlap + smooth) / (predicted + true + smooth)
 
 
 class RoadLoss(nn.Module):
@@ -63,26 +63,55 @@ class RoadLoss(nn.Module):
         weights[-1] = settings.road_weight
         self.register_buffer("weights", weights / weights.sum())
 
-    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, logits: torch.Tensor, target: torch.Tensor, add: Callable[[torch.Tensor], None] | None = None
+    ) -> torch.Tensor:
         """Return the loss of a batch.
+
+        All ratios are of sums over the pixels. So processes that share a batch need only add their sums up: each gets
+        the loss of the whole batch, and its gradient with respect to its own pixels; these gradients are to be added.
 
         Args:
             logits: (N, C, H, W); computed in FP32 whatever comes.
             target: (N, C, H, W), 0 or 1.
+            add: replaces a vector by its sum over all processes that share the batch.
         """
         settings = self.settings
+        reference = settings.variant == "reference"
+        first = 0 if reference or settings.dice_on == "all" else -1
         logits, target = logits.float(), target.float()
         focal = focal_map(logits, target, settings.focal_gamma)
-        probability = torch.sigmoid(logits)
-        if settings.variant == "reference":
-            loss = settings.focal_weight * focal.mean()
-            return loss + settings.dice_weight * soft_dice(probability, target, (0, 1, 2, 3))
-        pixels = 1 + (settings.road_pixel_weight - 1) * target[:, -1:]
-        bins = (focal[:, :-1] * pixels).sum((0, 2, 3)) / pixels.sum()
-        loss = settings.focal_weight * (torch.cat([bins, focal[:, -1:].mean((0, 2, 3))]) * self.weights).sum()
-        first = 0 if settings.dice_on == "all" else -1
-        dice = soft_dice(probability[:, first:], target[:, first:], (0, 2, 3))
-        present = self.weights[first:] * (target[:, first:].amax((0, 2, 3)) > 0)
+        probability, truth = torch.sigmoid(logits[:, first:]), target[:, first:]
+        weighted, weight = focal[:, :-1], target.new_zeros(1)
+        if not reference:
+            pixels = 1 + (settings.road_pixel_weight - 1) * target[:, -1:]
+            weighted, weight = weighted * pixels, pixels.sum().reshape(1)
+        each = (0, 2, 3)
+        sums = [
+            weighted.sum(each),
+            focal[:, -1:].sum(each),
+            weight,
+            logits.new_tensor([logits[:, 0].numel()]),
+            (probability * truth).sum(each),
+            probability.sum(each),
+            truth.sum(each),
+        ]
+        bins, road, weight, area, overlap, predicted, true = sums if add is None else _added(sums, add)
+        if reference:
+            dice = soft_dice(overlap.sum(), predicted.sum(), true.sum())
+            focal_mean = (bins.sum() + road.sum()) / (area.sum() * logits.shape[1])
+            return settings.focal_weight * focal_mean + settings.dice_weight * dice
+        loss = settings.focal_weight * (torch.cat([bins / weight, road / area]) * self.weights).sum()
+        dice = soft_dice(overlap, predicted, true)
+        present = self.weights[first:] * (true > 0)
         if bool(present.sum() > 0):
             loss = loss + settings.dice_weight * (dice * present).sum() / present.sum()
         return loss
+
+
+def _added(sums: list[torch.Tensor], add: Callable[[torch.Tensor], None]) -> list[torch.Tensor]:
+    """Return vectors with the values of all processes and the gradient of this one's part."""
+    own = torch.cat(sums)
+    whole = own.detach().clone()
+    add(whole)
+    return list((own + (whole - own.detach())).split([len(part) for part in sums]))

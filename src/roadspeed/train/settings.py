@@ -1,8 +1,8 @@
 """Settings of the train stage."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from roadspeed.settings import Settings
 
@@ -117,14 +117,26 @@ class TrainSettings(Settings):
     """Augmentation."""
     seed: int = Field(default=42, ge=0)
     """Seed of weights, crops and augmentation."""
+    processes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Processes that share each batch of a training: `auto` is one for each NUMA node that the job's cores lie on, so
+    one where they lie on a single node. Batch norm takes its statistics in each process."""
     loader_workers: int | None = Field(default=None, ge=0)
-    """Processes that read crops, out of the job's threads; the network gets the rest. Empty chooses: none below
-    8 threads (the network's own threads read between steps), then one in eight."""
+    """Processes that read crops, out of the threads of each training process; the network gets the rest. Empty
+    chooses: none below 8 threads (the network's own threads read between steps), then one in eight."""
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _check_engine(cls, value: object) -> object:
+        if value == "openvino":
+            raise ValueError("openvino only infers; training takes auto, ipex or native")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.decoder_channels) != 5:
             raise ValueError(f"{len(self.decoder_channels)} decoder_channels; five are needed")
+        if self.processes != "auto" and self.processes > self.batch:
+            raise ValueError(f"{self.processes} processes cannot share a batch of {self.batch}; have fewer")
         return self
 
     @property

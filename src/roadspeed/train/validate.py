@@ -14,6 +14,7 @@ from roadspeed.speedbins import SpeedBins, expand_mask
 from roadspeed.train.chips import LabelledChip
 from roadspeed.train.losses import RoadLoss
 from roadspeed.train.model import MULTIPLE_PX
+from roadspeed.train.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,34 @@ def read_labelled(
 
 
 def validate(
-    model: nn.Module, examples: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: RoadLoss, engine: Engine
+    model: nn.Module,
+    examples: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    loss: RoadLoss,
+    engine: Engine,
+    ranks: Ranks = ALONE,
 ) -> Scores:
-    """Score a model on whole chips, without gradients; the model is left in evaluation mode."""
+    """Score a model on whole chips, without gradients; the model is left in evaluation mode.
+
+    Args:
+        model: gives logits.
+        examples: image and target of each chip; of this process's chips where several share them.
+        loss: of a chip.
+        engine: runs the model.
+        ranks: the processes whose losses and counts are added up.
+    """
     model.eval()
-    losses: list[float] = []
-    counts = np.zeros((3, len(loss.weights)), np.int64)
+    losses = torch.zeros(2, dtype=torch.float64)
+    counts = torch.zeros((3, len(loss.weights)), dtype=torch.int64)
     with torch.no_grad():
         for image, target in examples:
             with engine.autocast():
                 logits = model(image.contiguous(memory_format=torch.channels_last))
             logits = logits[..., : target.shape[2], : target.shape[3]].float()
             truth = target > 0
-            losses.append(float(loss(logits, truth)))
+            losses += torch.tensor([float(loss(logits, truth)), 1], dtype=torch.float64)
             found = logits > 0
             for row, pixels in enumerate((found & truth, found, truth)):
-                counts[row] += pixels.sum((0, 2, 3)).numpy()
-    return scores_of(float(np.mean(losses)), *counts)
+                counts[row] += pixels.sum((0, 2, 3))
+    ranks.add(losses)
+    ranks.add(counts)
+    return scores_of(float(losses[0] / losses[1]), *counts.numpy())

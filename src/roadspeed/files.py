@@ -81,6 +81,12 @@ def fingerprint(*values: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: Path | str) -> str:
+    """Return 16 hexadecimal digits that depend on a file's content alone."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def file_stamp(path: Path | str) -> tuple[str, int, int]:
     """Return name, size and modification time in ns: cheap to compare, changes when the file is replaced."""
     status = Path(path).stat()
@@ -118,6 +124,8 @@ def provenance(settings: Mapping[str, Any], **more: object) -> dict[str, object]
     for name in (
         "torch",
         "intel-extension-for-pytorch",
+        "openvino",
+        "nncf",
         "timm",
         "numpy",
         "opencv-python-headless",

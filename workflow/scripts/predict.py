@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from roadspeed.predict.settings import PredictSettings
 from roadspeed.predict.shard import predict_shard
@@ -19,6 +20,7 @@ def work(args: argparse.Namespace) -> None:
         folder=args.out.parent,
         settings=args.settings,
         threads=args.threads,
+        calibration=args.calibration,
     )
 
 
@@ -26,6 +28,9 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__, PredictSettings)
     parser.add_argument("--shard", type=int, required=True, help="number of this shard, from 0")
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument(
+        "--calibration", type=Path, nargs="*", default=[], help="rgb.csv of every city trained on, for precision int8"
+    )
     add_paths(
         parser,
         rgb="rgb.csv",

@@ -25,8 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the rasters")
     parser.add_argument("--flips", type=int, choices=(1, 4, 8), help="views averaged (default 4)")
-    parser.add_argument("--engine", choices=("auto", "ipex", "native"), help="what runs the network (default auto)")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), help="precision (default auto)")
+    parser.add_argument("--engine", choices=("auto", "ipex", "native", "openvino"), help="default auto")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32", "int8"),
+        help="default auto; int8 with --engine openvino only: a checkpoint is quantised once, kept beside it",
+    )
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="IMAGE",
+        help="images that the checkpoints were trained on, for the first use with --precision int8",
+    )
     parser.add_argument(
         "--settings", default="{}", metavar="JSON", help="settings of the stage, such as '{\"window_px\": 512}'"
     )
@@ -60,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
 
     shapes = list(dict.fromkeys(network_shape(grid.height, grid.width, settings) for grid in grids))
     engine = choose_engine(settings.engine, settings.precision, args.threads or len(own_cpus()))
-    predictor = Predictor(load_networks(args.checkpoint, engine, shapes, settings.flips), settings.flips)
+    calibration = [args.calibrate] * len(args.checkpoint)
+    networks = load_networks(args.checkpoint, engine, shapes, settings.flips, calibration)
+    predictor = Predictor(networks, settings.flips)
     for target, path in targets.items():
         predict_image(path, target, predictor, settings)

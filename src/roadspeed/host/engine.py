@@ -1,11 +1,14 @@
-"""The engine a network runs on: Intel's extension (IPEX) or stock PyTorch, in BF16 or FP32.
+"""The engine a network runs on: Intel's extension (IPEX), stock PyTorch or OpenVINO, in BF16, FP32 or INT8.
 
 IPEX 2.8 is the last release and belongs to one PyTorch version; stock PyTorch ("native") must do without it.
 In training both keep FP32 parameters and run the heavy operators in BF16 by autocast, so the state of a
-training can be continued on either.
+training can be continued on either. OpenVINO, an extra, only infers; `predict.openvino` makes networks ready for it.
 """
 
+import importlib
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -16,22 +19,24 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from roadspeed.errors import HostError
+from roadspeed.errors import ConfigError, HostError
 
 log = logging.getLogger(__name__)
 
-EngineName = Literal["auto", "ipex", "native"]
-PrecisionName = Literal["auto", "bf16", "fp32"]
+EngineName = Literal["auto", "ipex", "native", "openvino"]
+PrecisionName = Literal["auto", "bf16", "fp32", "int8"]
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 """CPU flags of native BF16 products; the last is Arm's."""
+INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni")
+"""CPU flags of native INT8 products."""
 
 
 @dataclass(frozen=True)
 class Engine:
     """A chosen engine: what runs the network, in which precision, and why."""
 
-    name: Literal["ipex", "native"]
-    precision: Literal["bf16", "fp32"]
+    name: Literal["ipex", "native", "openvino"]
+    precision: Literal["bf16", "fp32", "int8"]
     reason: str
 
     def record(self) -> dict[str, str]:
@@ -52,21 +57,28 @@ def choose_engine(engine: EngineName = "auto", precision: PrecisionName = "auto"
     """Choose engine and precision for this computer, set torch's threads, and log the choice with its reason.
 
     Args:
-        engine: `auto` takes IPEX when it imports, else stock PyTorch.
-        precision: `auto` takes BF16 where the CPU multiplies it natively, else FP32.
+        engine: `auto` takes IPEX when it imports, else stock PyTorch; `openvino` can only infer.
+        precision: `auto` takes BF16 where the CPU multiplies it natively, else FP32; `int8` is OpenVINO's only.
         threads: cores that the network may use.
 
     Raises:
-        HostError: `ipex` is demanded and cannot be imported.
+        ConfigError: `int8` is demanded of another engine than `openvino`.
+        HostError: `ipex` or `openvino` is demanded and cannot be imported.
     """
-    problem = "not asked for" if engine == "native" else _ipex_problem()
-    if engine == "ipex" and problem:
-        raise HostError(f"engine 'ipex' is demanded, but {problem}; install it, or set engine to auto or native")
-    name: Literal["ipex", "native"] = "native" if problem else "ipex"
-    why = f"native PyTorch {torch.__version__} (IPEX: {problem})" if problem else f"IPEX {_version_of_ipex()}"
+    if precision == "int8" and engine != "openvino":
+        raise ConfigError(f"precision int8 needs engine openvino, found engine {engine}; set both or neither")
+    name: Literal["ipex", "native", "openvino"]
+    if engine == "openvino":
+        name, why = "openvino", f"OpenVINO {import_openvino().__version__.split('-')[0]} as set"
+    else:
+        problem = "not asked for" if engine == "native" else _ipex_problem()
+        if engine == "ipex" and problem:
+            raise HostError(f"engine 'ipex' is demanded, but {problem}; install it, or set engine to auto or native")
+        name = "native" if problem else "ipex"
+        why = f"native PyTorch {torch.__version__} (IPEX: {problem})" if problem else f"IPEX {_version_of_ipex()}"
     flags = cpu_flags()
-    found = [flag for flag in BF16_FLAGS if flag in flags]
-    chosen: Literal["bf16", "fp32"]
+    found = [flag for flag in (INT8_FLAGS if precision == "int8" else BF16_FLAGS) if flag in flags]
+    chosen: Literal["bf16", "fp32", "int8"]
     if precision == "auto":
         chosen = "bf16" if found else "fp32"
         why += f"; {chosen}: CPU has {found[0]}" if found else "; fp32: this CPU has no BF16 instructions"
@@ -181,3 +193,36 @@ def _import_ipex() -> Any:
         import intel_extension_for_pytorch
     logging.setLoggerClass(logger_class)
     return intel_extension_for_pytorch
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO, which must neither report its use over the network nor find its reporter installed.
+
+    Raises:
+        HostError: it is not installed.
+    """
+    return _import_extra("openvino")
+
+
+def import_nncf() -> Any:
+    """Import NNCF, OpenVINO's quantisation, likewise.
+
+    Raises:
+        HostError: it is not installed.
+    """
+    return _import_extra("nncf")
+
+
+def _import_extra(name: Literal["openvino", "nncf"]) -> Any:
+    # OpenVINO's TBB loads a helper that would bind to another `free` than the preloaded allocator's, and crash.
+    os.environ.setdefault("TBB_ENABLE_SANITIZERS", "1")
+    # Both packages send events to an analytics server when they are imported, unless this one cannot be.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise HostError(
+            f"engine 'openvino' needs the package {name}, which cannot be imported ({error}); "
+            "install it: pip install 'roadspeed[openvino]'"
+        ) from error

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from roadspeed.errors import InputError
-from roadspeed.predict.inference import Predictor
 from roadspeed.predict.settings import PredictSettings
 from roadspeed.predict.windows import predict_windows, write_strips
 from roadspeed.prepare.settings import StretchSettings
 from roadspeed.prepare.stretch import chip_bands, percentile, stretch
 from roadspeed.raster import Grid, open_raster
+
+if TYPE_CHECKING:  # inference reads calibration images by this module
+    from roadspeed.predict.inference import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class WindowedImage:
         self._source.close()
 
 
-def predict_image(path: Path, target: Path, predictor: Predictor, settings: PredictSettings) -> None:
+def predict_image(path: Path, target: Path, predictor: "Predictor", settings: PredictSettings) -> None:
     """Write the probabilities of one image of any size as a GeoTIFF of one band a speed bin and one for all roads.
 
     Raises:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from roadspeed.errors import InputError
 from roadspeed.host.engine import Engine, prepare_inference
+from roadspeed.predict.openvino import prepare_openvino
 from roadspeed.speedbins import SpeedBins
 from roadspeed.train.checkpoint import Checkpoint, load_checkpoint
 
@@ -108,19 +108,31 @@ class Predictor:
 
 
 def load_networks(
-    paths: Sequence[Path], engine: Engine, shapes: Sequence[tuple[int, int]], flips: int
+    paths: Sequence[Path],
+    engine: Engine,
+    shapes: Sequence[tuple[int, int]],
+    flips: int,
+    calibration: Sequence[Sequence[Path]] = (),
 ) -> list[Network]:
     """Read checkpoints and make them ready for images of the given heights and widths.
 
+    Args:
+        paths: the checkpoints.
+        engine: what runs them.
+        shapes: heights and widths of the images to come.
+        flips: views of each image.
+        calibration: for each checkpoint, images that it was trained on; only INT8 asks for them.
+
     Raises:
-        InputError: a checkpoint is missing or unreadable, or they differ in bands or speed bins.
+        InputError: a checkpoint is missing or unreadable, or they differ in bands or speed bins, or INT8 has nothing
+            to calibrate on.
     """
     if not paths:
         raise InputError("no checkpoint given; train a fold first, or give a model.safetensors")
     checkpoints: list[Checkpoint] = [load_checkpoint(path) for path in paths]
     first = checkpoints[0]
     networks = []
-    for path, checkpoint in zip(paths, checkpoints, strict=True):
+    for path, checkpoint, images in zip(paths, checkpoints, calibration or [()] * len(paths), strict=True):
         bands = checkpoint.model.settings.bands
         if bands != first.model.settings.bands or checkpoint.bins != first.bins:
             raise InputError(f"{path}: has other bands or speed bins than {paths[0]}; average networks of one kind")
@@ -129,8 +141,11 @@ def load_networks(
             for shape in _with_transposed(shapes[:WARM_SHAPES], flips)
         ]
         examples = [example.contiguous(memory_format=torch.channels_last) for example in examples]
-        model: nn.Module = checkpoint.model
-        networks.append(Network(prepare_inference(engine, model, examples), checkpoint.fold, bands, checkpoint.bins))
+        if engine.name == "openvino":
+            run = prepare_openvino(path, checkpoint, engine, images, examples)
+        else:
+            run = prepare_inference(engine, checkpoint.model, examples)
+        networks.append(Network(run, checkpoint.fold, bands, checkpoint.bins))
     log.info("%d network(s), %d view(s) of each image", len(networks), len(SYMMETRIES[flips]))
     return networks
 

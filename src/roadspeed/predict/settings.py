@@ -10,10 +10,11 @@ from roadspeed.settings import Settings
 class PredictSettings(Settings):
     """Settings of turning images into probabilities."""
 
-    engine: Literal["auto", "ipex", "native"] = "auto"
-    """What runs the network: IPEX, stock PyTorch, or IPEX where it imports."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Precision of the heavy operators; `auto` is BF16 where the CPU multiplies it natively."""
+    engine: Literal["auto", "ipex", "native", "openvino"] = "auto"
+    """What runs the network: IPEX, stock PyTorch, or IPEX where it imports; `openvino` is an extra to install."""
+    precision: Literal["auto", "bf16", "fp32", "int8"] = "auto"
+    """Precision of the heavy operators; `auto` is BF16 where the CPU multiplies it natively. `int8` needs engine
+    openvino: the network is quantised once, on images it was trained on."""
     flips: Literal[1, 4, 8] = 4
     """Views of each image whose probabilities are averaged: as it is, with both flips, and with transposes."""
     context_px: int = Field(default=6, ge=0, le=512)
@@ -28,6 +29,8 @@ class PredictSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.precision == "int8" and self.engine != "openvino":
+            raise ValueError(f"precision int8 needs engine openvino, found engine {self.engine}")
         if self.overlap_px > self.window_px // 2:
             raise ValueError(f"overlap_px {self.overlap_px} is above half of window_px {self.window_px}")
         return self

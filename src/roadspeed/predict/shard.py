@@ -25,8 +25,10 @@ from roadspeed.files import (
 )
 from roadspeed.host.cpus import use_own_cpus
 from roadspeed.host.engine import choose_engine
+from roadspeed.predict.calibration import training_images
 from roadspeed.predict.context import Placed, bordered_size, neighbours_of, place, read_bordered
 from roadspeed.predict.inference import Network, Predictor, load_networks
+from roadspeed.predict.openvino import calibration_mark
 from roadspeed.predict.settings import PredictSettings
 from roadspeed.progress import Progress
 from roadspeed.raster import Grid, write_raster
@@ -68,6 +70,7 @@ def predict_shard(
     folder: Path,
     settings: PredictSettings,
     threads: int = 1,
+    calibration: Sequence[Path] = (),
 ) -> None:
     """Predict one shard of a city's chips: neighbours on its grid, row by row.
 
@@ -86,6 +89,8 @@ def predict_shard(
         folder: where the results go.
         settings: of the prediction.
         threads: cores to use.
+        calibration: tables of the images of all cities that were trained on; INT8 is calibrated on those of each
+            network's training chips.
 
     Raises:
         InputError: a checkpoint, table or image is missing or cannot be used.
@@ -94,16 +99,20 @@ def predict_shard(
         raise InputError(f"shard {shard} of {shards}; expected 0 to {shards - 1}")
     bound_gdal_cache()
     model_folds = [read_record(path).get("fold") for path in models]
+    trained_on: list[list[Path]] = [[] for _ in models]
+    if settings.precision == "int8" and folds is not None:
+        known = {chip: path for table in calibration for chip, (path, _) in _images(table).items()}
+        trained_on = [training_images(folds, known, fold) for fold in model_folds]
     state = folder / STATE
     with locked(state / f"shard{shard}", f"prediction of shard {shard}"):
         rows, jobs = plan_shard(
-            read_chips(chips), _images(rgb), folds, models, model_folds, (shard, shards), folder, settings
+            read_chips(chips), _images(rgb), folds, models, model_folds, (shard, shards), folder, settings, trained_on
         )
         todo = _unfinished(jobs, state)
         if todo:
             engine = choose_engine(settings.engine, settings.precision, threads)
             shapes = list(dict.fromkeys(_bordered_shape(job.image.grid, settings.context_px) for job in todo))
-            networks = load_networks(models, engine, shapes, settings.flips)
+            networks = load_networks(models, engine, shapes, settings.flips, trained_on)
             for job in run_jobs(todo, networks, settings, f"prediction of shard {shard}"):
                 write_text(state / f"{job.chip_id}.mark", job.mark)
             made_by = {"models": [str(path) for path in models], "engine": engine.record()}
@@ -120,6 +129,7 @@ def plan_shard(
     shard: tuple[int, int],
     folder: Path,
     settings: PredictSettings,
+    trained_on: Sequence[Sequence[Path]] = (),
 ) -> tuple[list[dict[str, str]], list[Job]]:
     """Return the shard's table, and a job for each of its chips that has an image."""
     mine = shard_of(table, *shard)
@@ -131,7 +141,9 @@ def plan_shard(
     numbers = {chip_id: number for number, chip_id in enumerate(placed)}
     surroundings = list(placed.values())
     fold_of = _folds(folds, table)
-    stamps = [file_stamp(path) for path in models]
+    stamps: list[object] = [file_stamp(path) for path in models]
+    if settings.precision == "int8":
+        stamps = [(stamp, calibration_mark(images)) for stamp, images in zip(stamps, trained_on, strict=True)]
     rows: list[dict[str, str]] = []
     jobs: list[Job] = []
     for chip in mine:

@@ -25,6 +25,10 @@ class FetchError(RoadspeedError):
     """A remote object could not be read completely, or is not what was expected."""
 
 
+class StorageError(RoadspeedError):
+    """A file cannot be written: the disk is full, the quota is used up, or writing is not allowed."""
+
+
 class TrainingError(RoadspeedError):
     """Training cannot go on: a non-finite loss, no usable chips, an unfinished training with other settings."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from roadspeed import __version__
 from roadspeed.host.cpus import own_cpus
+from roadspeed.storage import Writing
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +27,21 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); move it into place when the block ends well.
 
     Folders on the way are made. On an exception the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        StorageError: the disk is full, or does not take the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
+    with Writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with Writing(path, probe=temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from roadspeed.errors import RoadspeedError
+from roadspeed.storage import storage_error
 
 log = logging.getLogger("roadspeed")
 
@@ -27,8 +28,8 @@ def setup_logging(verbose: bool = False) -> None:
 def run_main(work: Callable[[], int | None]) -> int:
     """Run a program's work and turn its outcome into an exit code.
 
-    An error of ours becomes one line on stderr and its exit code; an interrupt becomes 130. Any other
-    exception is a bug and keeps its traceback.
+    An error of ours, and a disk's refusal, become one line on stderr and an exit code; an interrupt becomes 130.
+    Any other exception is a bug and keeps its traceback.
 
     Args:
         work: does the work; returns the exit code, None meaning 0.
@@ -41,6 +42,12 @@ def run_main(work: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        refused = storage_error(error)
+        if refused is None:
+            raise
+        sys.stderr.write(f"roadspeed: error: {refused}\n")
+        return refused.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("roadspeed: interrupted\n")
         return 130

@@ -27,12 +27,13 @@ from typing import Self
 
 from roadspeed.acquire.checksum import Checksum
 from roadspeed.acquire.settings import AcquireSettings, Tarball
-from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore, free_bytes
+from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore
 from roadspeed.acquire.unpack import file_blocks
 from roadspeed.acquire.web import TransientError
-from roadspeed.errors import FetchError, RoadspeedError
+from roadspeed.errors import FetchError, StorageError
 from roadspeed.files import fingerprint, locked, write_json
 from roadspeed.progress import Progress
+from roadspeed.storage import Writing, free_bytes
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +106,11 @@ class Journal:
         """Write the next block of a range."""
         place = self.starts[index] + self.done[index]
         written = 0
-        while written < len(block):
-            written += os.pwrite(self._part_fd, block[written:], place + written)
         count = self.done[index] + len(block)
-        os.pwrite(self._counts_fd, struct.pack("<Q", count), 8 * index)
+        with Writing(self.part):
+            while written < len(block):
+                written += os.pwrite(self._part_fd, block[written:], place + written)
+            os.pwrite(self._counts_fd, struct.pack("<Q", count), 8 * index)
         self.done[index] = count
 
     def front(self, index: int) -> tuple[int, int]:
@@ -253,12 +255,12 @@ def check_space(folder: Path, need: int, what: str) -> None:
     """Stop before a disk fills up.
 
     Raises:
-        RoadspeedError: `folder` has less free space than `need` bytes.
+        StorageError: `folder` has less free space than `need` bytes.
     """
     free = free_bytes(folder)
     log.info("%s: needs about %.1f GiB, %.1f GiB are free", what, need / GIB, free / GIB)
     if need > free:
-        raise RoadspeedError(
+        raise StorageError(
             f"{folder}: {what} needs about {need / GIB:.1f} GiB, {free / GIB:.1f} GiB are free; make room, or "
             "move the folder to a larger disk"
         )

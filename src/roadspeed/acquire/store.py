@@ -6,7 +6,6 @@ Public S3 objects are plain HTTP: no credentials, so no signatures, and no clien
 import http.client
 import io
 import re
-import shutil
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -237,10 +236,3 @@ def _refusal(status: int, url: str) -> FetchError:
     if status in (401, 403):
         return FetchError(f"{url}: access is denied (status {status}); the object is not public, or does not exist")
     return FetchError(f"{url}: the server answered with status {status}")
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the free space of the file system that `folder`, or its nearest existing parent, lies on."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from roadspeed.acquire.tarwalk import Member, skip, walk
-from roadspeed.errors import InputError, RoadspeedError
+from roadspeed.errors import InputError
 from roadspeed.files import atomic
 from roadspeed.names import ChipName, parse_name
 
@@ -52,7 +52,7 @@ def unpack(
 
     Raises:
         InputError: the tarball is damaged, cut short or hostile.
-        RoadspeedError: a file cannot be written, such as on a full disk.
+        StorageError: a file cannot be written, such as on a full disk.
     """
     seen: dict[str, str] = {}
     with Inflated(blocks, source) as plain:
@@ -98,18 +98,15 @@ def _take_member(plain: "Inflated", member: Member, target: Path, before: str | 
     if target.is_file() and target.stat().st_size == member.size:
         return skip(plain, member.size)
     got = 0
-    try:
-        with atomic(target) as temporary:
-            with temporary.open("wb", buffering=0) as file:
-                for piece in plain.pieces(member.size):
-                    got += len(piece)
-                    rest = piece
-                    while rest:
-                        rest = rest[file.write(rest) :]
-            if got < member.size:
-                raise InputError(f"{source}: the tarball is cut short inside {member.name[:200]!r}; fetch it again")
-    except OSError as error:
-        raise RoadspeedError(f"{target}: cannot be written ({error.strerror}); make room and run again") from error
+    with atomic(target) as temporary:
+        with temporary.open("wb", buffering=0) as file:
+            for piece in plain.pieces(member.size):
+                got += len(piece)
+                rest = piece
+                while rest:
+                    rest = rest[file.write(rest) :]
+        if got < member.size:
+            raise InputError(f"{source}: the tarball is cut short inside {member.name[:200]!r}; fetch it again")
     return got
 
 

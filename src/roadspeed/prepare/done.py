@@ -6,6 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from roadspeed.files import write_text
+from roadspeed.storage import Writing
+
 
 class DoneChips:
     """What an earlier run found for each chip, valid while the chip's fingerprint is the same.
@@ -28,14 +31,16 @@ class DoneChips:
                     continue  # the line that a killed run was writing
                 self._before[entry["chip_id"]] = entry
             # Without what is torn or repeated.
-            self.path.write_text("".join(map(_line, self._before.values())), encoding="utf-8")
-        self._file = self.path.open("a", encoding="utf-8")
+            write_text(self.path, "".join(map(_line, self._before.values())))
+        with Writing(self.path):
+            self._file = self.path.open("a", encoding="utf-8")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with Writing(self.path):
+            self._file.close()
 
     def get(self, chip_id: str, fingerprint: str) -> dict[str, Any] | None:
         """Return what was found for a chip, or None when it is not done or its inputs changed."""
@@ -44,8 +49,9 @@ class DoneChips:
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Keep what was found for a chip; the entry has at least `chip_id` and `fingerprint`."""
-        self._file.write(_line(entry))
-        self._file.flush()
+        with Writing(self.path):
+            self._file.write(_line(entry))
+            self._file.flush()
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -281,8 +281,21 @@ def test_threads_add_up():
             network, loading = split_threads(threads, workers)
             assert network >= 1
             assert network + loading == threads
+
+
+def test_loaders_keep_up_with_the_network_and_take_few_cores():
+    """Whatever the host, the chosen division feeds the network and is no worse than reading between steps."""
+    for amx, share in ((False, 1 / 50), (True, 1 / 12)):
+        for threads in (1, 2, 8, 16, 28, 56, 112):
+            for batch in (1, 4, 8, 32):
+                network, loading = split_threads(threads, None, batch, amx)
+                if loading:
+                    assert loading / share >= network, "starved: crops made in the time of one network pass a core"
+                    assert loading / threads <= share * threads / min(batch, threads)
     assert split_threads(4, None) == (4, 0)
-    assert split_threads(56, None)[1] == 7
+    assert split_threads(56, None) == (54, 2)
+    assert split_threads(56, None, amx=True) == (49, 7)
+    assert split_threads(56, 5) == (51, 5)
 
 
 def test_worker_processes_give_the_same_batches(city):

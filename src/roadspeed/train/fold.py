@@ -13,7 +13,7 @@ from torch import nn
 
 from roadspeed.errors import TrainingError
 from roadspeed.files import file_stamp, fingerprint, locked, provenance, write_json, write_table
-from roadspeed.host.engine import choose_engine
+from roadspeed.host.engine import choose_engine, cpu_flags
 from roadspeed.speedbins import SpeedBins
 from roadspeed.train.checkpoint import save_checkpoint
 from roadspeed.train.chips import LabelledChip, index_chips, read_fold_chips, split_fold
@@ -91,7 +91,9 @@ def train_fold(
         )
         names = channel_names(bins)
         earlier = finished_training(state_folder, settings)
-        network_threads, workers = split_threads(threads, settings.loader_workers)
+        amx = settings.precision != "fp32" and "amx_bf16" in cpu_flags()
+        share = max(1, settings.batch // ranks.size)
+        network_threads, workers = split_threads(threads, settings.loader_workers, share, amx)
         engine = choose_engine(settings.engine, settings.precision, network_threads)
         if earlier is not None:
             done, best = earlier

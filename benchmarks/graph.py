@@ -1,6 +1,6 @@
 """Our graphs beside the reference's: scores at each level of spoiling, seconds a chip, and whole cities.
 
-Run: python benchmarks/graph.py [scores] [caps] [choices] [chips] [city] [linear] [--shared FOLDER] [--threads N]
+Run: python benchmarks/graph.py [scores] [fresh] [caps] [choices] [chips] [city] [linear] [options]
 FOLDER holds `data` and `reference`; by default it is `shared` beside the checkout. Without a part's name all
 parts run.
 """
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -26,11 +27,13 @@ from roadspeed.extract.city import extract_mosaic
 from roadspeed.extract.settings import ExtractSettings
 from roadspeed.geo import LONLAT, project, utm_crs
 from roadspeed.prepare.labels import read_labels
+from roadspeed.prepare.masks import draw_mask
+from roadspeed.prepare.settings import MaskSettings
 from roadspeed.raster import Grid, read_raster, write_raster
 from roadspeed.score.evaluate import evaluate
 from roadspeed.score.roads import Roads
 from roadspeed.score.settings import ScoreSettings
-from roadspeed.speedbins import SpeedBins
+from roadspeed.speedbins import SpeedBins, expand_mask
 
 CHIPS = ("img0", "img990", "img991", "img995", "img998")
 TARGETS = {
@@ -41,6 +44,13 @@ TARGETS = {
     "blurnoise": ((0.880, 0.840), (0.930, 0.900)),
     "blurnoisegap": ((0.830, 0.780), (0.900, 0.860)),
 }
+SPOILT = {
+    "light": (0.15, 1 / 900),
+    "blurgap": (0.0, 1 / 300),
+    "blurnoise": (0.3, 0.0),
+    "blurnoisegap": (0.3, 1 / 300),
+}
+"""Standard deviation of the noise and holes a pixel of road, as measured in `vegas_predictions`."""
 CHOICES: tuple[dict[str, float], ...] = (
     {},
     {"smooth_m": 0.5},
@@ -49,9 +59,12 @@ CHOICES: tuple[dict[str, float], ...] = (
     {"low": 0.25},
     {"relative": 0.45},
     {"relative": 0.55},
+    {"around_m": 2.5},
+    {"around_m": 3.5},
     {"seen": 0.4},
     {"side_m": 6.0},
     {"side_m": 8.0},
+    {"near_m": 10.0},
     {"gap_m": 15.0},
     {"spur_m": 9.0},
 )
@@ -92,6 +105,69 @@ def scores(data: Data) -> None:
         theirs = reference[variant]["apls_length"], reference[variant]["apls_time"]
         cells = " ".join(f"{pair[0]:.3f}/{pair[1]:.3f}" for pair in (theirs, required, aim, rows.mean(axis=0)))
         print(f"{variant:14s} {cells}   " + " ".join(f"{row[0]:.3f}/{row[1]:.3f}" for row in rows), flush=True)
+
+
+def fresh(data: Data) -> None:
+    """Print the scores on rasters that no parameter was chosen on: drawn from real roads, spoilt with other noise."""
+    print("APLS length/time on rasters spoilt anew (three seeds each), default settings")
+    folder = data.predictions.parent / "vegas_labels"
+    drawn = {f"OpenStreetMap's roads of {chip}": folder / f"osm_AOI_2_Vegas_{chip}.geojson" for chip in CHIPS[1:]}
+    means = []
+    for chip in CHIPS:
+        clean, grid = read_raster(data.predictions / f"{chip}_clean.tif")
+        means.append(_fresh_scores(f"labels of {chip}", data.truth[chip], clean, grid))
+    print(f"  {'mean of the labels':34s} " + _cells(np.mean(means, axis=0)))
+    for name, path in drawn.items():
+        grid = read_raster(data.predictions / f"{name.split()[-1]}_clean.tif")[1]
+        roads = read_labels(path)
+        mask = draw_mask(roads, grid, MaskSettings(), SpeedBins())
+        _fresh_scores(name, Roads(roads.lines, roads.speed_mph), expand_mask(mask, SpeedBins()), grid)
+
+
+def _fresh_scores(name: str, truth: Roads, clean: NDArray[np.uint8], grid: Grid) -> NDArray[np.float64]:
+    inside = shapely.box(*grid.bounds)
+    kept = shapely.intersects(truth.lines, inside)
+    truth = Roads(shapely.intersection(truth.lines[kept], inside), truth.speed_mph[kept])
+    table = np.zeros((len(SPOILT), 3, 2))
+    for i, (noise, holes) in enumerate(SPOILT.values()):
+        for seed in range(3):
+            graph = extract_raster(spoil(clean, truth, grid, noise, holes, seed), grid)
+            scores = evaluate(truth, Roads(graph.geometry, graph.speed_mph), ScoreSettings())
+            table[i, seed] = scores.apls_length or 0.0, scores.apls_time or 0.0
+    print(f"  {name:34s} " + _cells(table.mean(axis=1)), flush=True)
+    return table.mean(axis=1)
+
+
+def _cells(rows: NDArray[np.float64]) -> str:
+    return "  ".join(f"{name} {row[0]:.3f}/{row[1]:.3f}" for name, row in zip(SPOILT, rows, strict=True))
+
+
+def spoil(
+    clean: NDArray[np.uint8], truth: Roads, grid: Grid, noise: float, holes_per_px: float, seed: int
+) -> NDArray[np.uint8]:
+    """Spoil clean bands as `vegas_predictions` were: blur of 6 px, smooth multiplicative noise, holes of 20 × 20 px.
+
+    Args:
+        clean: (bands, rows, columns) 0 and 255.
+        truth: roads, on which the holes lie.
+        grid: of the raster.
+        noise: its standard deviation.
+        holes_per_px: holes for each pixel of road.
+        seed: of noise and holes.
+    """
+    rng = np.random.default_rng(seed)
+    bands = np.stack([cv2.GaussianBlur(band.astype(np.float32), (0, 0), 6) for band in clean])
+    field = cv2.GaussianBlur(rng.normal(size=(grid.height, grid.width)).astype(np.float32), (0, 0), 7)
+    bands *= np.maximum(1 + noise * field / field.std(), 0)
+    pixels = shapely.transform(truth.lines, lambda xy: np.column_stack(~grid.transform * tuple(xy.T)))
+    length = shapely.length(pixels)
+    for _ in range(round(length.sum() * holes_per_px)):
+        at = shapely.line_interpolate_point(
+            pixels[rng.choice(len(pixels), p=length / length.sum())], rng.random(), normalized=True
+        )
+        row, column = max(0, int(at.y) - 10), max(0, int(at.x) - 10)
+        bands[:, row : row + 20, column : column + 20] = 0
+    return bands.clip(0, 255).round().astype(np.uint8)
 
 
 def caps(data: Data) -> None:
@@ -267,7 +343,7 @@ def cities(data: Data, sides: Iterable[int], threads: int, repeats: int) -> None
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("scores", "caps", "choices", "chips", "city", "linear")
+    parts = ("scores", "fresh", "caps", "choices", "chips", "city", "linear")
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--threads", type=int, default=2)
@@ -280,7 +356,7 @@ def main() -> None:
     data = Data(args.shared)
     chosen = args.parts or parts
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
-    for name, part in {"scores": scores, "caps": caps, "choices": choices, "chips": chips}.items():
+    for name, part in {"scores": scores, "fresh": fresh, "caps": caps, "choices": choices, "chips": chips}.items():
         if name in chosen:
             part(data)
     if "city" in chosen:

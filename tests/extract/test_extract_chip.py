@@ -86,6 +86,29 @@ def test_a_gap_in_a_road_is_closed_up_to_a_length_in_metres(gap_px: int, joined:
         assert graph.length_m[0] == pytest.approx(600 * PIXEL_M, abs=1)
 
 
+@pytest.mark.parametrize("gap_px", [30, 44])
+@pytest.mark.parametrize("piece_px", [11, 19, 27])
+def test_a_piece_no_longer_than_wide_between_two_gaps_is_a_part_of_the_road(gap_px: int, piece_px: int) -> None:
+    bands = draw(300, 600, [([(-50, 150), (650, 150)], 3)], width_px=17)
+    for middle in (300 - (piece_px + gap_px) // 2, 300 + (piece_px + gap_px) // 2):
+        bands[:, :, middle - gap_px // 2 : middle + gap_px // 2] = 0
+    graph = extract(bands)
+    assert len(graph.u) == 1
+    assert graph.length_m[0] == pytest.approx(600 * PIXEL_M, abs=3)
+
+
+@pytest.mark.parametrize("left_px", [8, 14, 20])
+def test_what_a_gap_leaves_of_the_roads_edge_does_not_keep_its_ends_apart(left_px: int) -> None:
+    bands = draw(300, 600, [([(-50, 150), (650, 150)], 3)], width_px=21)
+    whole = bands.copy()
+    bands[:, :, 280:330] = 0
+    for part in (np.s_[:, 156:161, 280 : 280 + left_px], np.s_[:, 140:144, 330 - left_px : 330]):
+        bands[part] = whole[part]
+    graph = extract(bands)
+    assert len(graph.u) == 1
+    assert graph.length_m[0] == pytest.approx(600 * PIXEL_M, abs=3)
+
+
 def test_faint_probability_closes_a_gap_that_direction_alone_would_not() -> None:
     bands = draw(300, 600, [([(-50, 150), (650, 150)], 3)])
     bands[:, :, 255:345] = 0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from roadspeed.errors import InputError
 from roadspeed.extract.centre import centre_junctions
 from roadspeed.extract.georef import lonlat_lines
-from roadspeed.extract.join import close_gaps, reach_border
+from roadspeed.extract.join import Evidence, close_gaps, reach_border
 from roadspeed.extract.mosaic import Mosaic, single
 from roadspeed.extract.network import Network
 from roadspeed.extract.prune import contract_clusters, drop_doubles, drop_small, prune_spurs
@@ -91,8 +91,11 @@ def build_graph(
         return empty_graph()
     prune_spurs(network, FORK_M, np.zeros(len(network.xy), bool), forks=True)
     reach_border(network, mosaic, settings)
-    close_gaps(network, skeletons, frame, settings)
-    prune_spurs(network, settings.spur_m, _leaving(network, mosaic))
+    evidence = Evidence(skeletons, frame)
+    # Twice, since what the first round leaves as spurs keeps ends from meeting.
+    for _ in range(2):
+        close_gaps(network, evidence, settings)
+        prune_spurs(network, settings.spur_m, _leaving(network, mosaic))
     contract_clusters(network, settings.cluster_m)
     network.merge()
     drop_doubles(network, settings.cluster_m)

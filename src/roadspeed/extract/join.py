@@ -24,6 +24,11 @@ STEP_M = 0.5
 """Distance of the points of a join."""
 TIP_M = 2.0
 """The last metres of a loose end are bent by thinning; its direction is read before them."""
+BENT_TIP_M, BENT_M = 4.0, 1.0
+"""Where a gap cuts a road askew, thinning follows what is left of its edge: an end that lies this far (the latter)
+off the straight continuation of the road before its last metres (the former) is joined from before them."""
+DOT_M = 3.0
+"""A loose line shorter than this has no direction."""
 HEADINGS_M = (6.0, 15.0)
 """Lengths over which the direction of a loose end is read: the road may bend, or its end may be ragged."""
 SIDE_M = 2.5
@@ -110,32 +115,35 @@ def _interpolate(keys: Any, tiles: Any, cells: Any) -> Any:
     return values / 255
 
 
-def close_gaps(network: Network, skeletons: list[Skeleton], frame: Frame, settings: ExtractSettings) -> None:
+def close_gaps(network: Network, evidence: Evidence, settings: ExtractSettings) -> None:
     """Close the gaps of a network in place: first between loose ends, then from loose ends to the road beside."""
-    evidence = Evidence(skeletons, frame)
     _connect(network, _between_ends(network, evidence, settings))
     _connect(network, _to_the_side(network, evidence, settings))
 
 
-def _headings(network: Network, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _headings(
+    network: Network, nodes: NDArray[np.int64], bent: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return (2, n, 2) unit vectors that point out of the network at loose ends, read over each of HEADINGS_M,
-    and (n,) the mean probability of the road that ends there."""
+    (n,) the mean probability of the road that ends there, and (n,) the point to join from: the end, or one before
+    its bent tip."""
     flat, offsets = network.flat()
     begins = np.concatenate([flat[offsets[:-1]], flat[offsets[1:] - 1]])
     order = np.argsort(begins, kind="stable")
     end = order[np.searchsorted(begins, nodes, sorter=order)]
     lines = len(network.lines)
     return _read_ends(
-        flat, offsets, network.xy, network.values[:, 0], end % lines, end >= lines, TIP_M, np.array(HEADINGS_M)
+        flat, offsets, network.xy, network.values[:, 0], end % lines, end >= lines, TIP_M, np.array(HEADINGS_M), bent
     )
 
 
 @compiled
 def _read_ends(
-    flat: Any, offsets: Any, xy: Any, probability: Any, lines: Any, last: Any, tip_m: float, back_m: Any
+    flat: Any, offsets: Any, xy: Any, probability: Any, lines: Any, last: Any, tip_m: float, back_m: Any, bent: bool
 ) -> Any:
-    """Walk into each line from one of its ends and read direction and mean probability there."""
+    """Walk into each line from one of its ends and read direction and mean probability there, and where to join."""
     n = lines.size
+    joints = np.zeros(n, np.int64)
     headings = np.zeros((back_m.size, n, 2))
     bright = np.zeros(n)
     for i in range(n):
@@ -149,6 +157,10 @@ def _read_ends(
             if total > 3 * tip_m:
                 break
         tip = min(tip_m, total / 3)
+        base = _bent_tip(flat, start, step, count, xy) if bent else 0
+        joints[i] = flat[start + step * base]
+        if base > 0:
+            tip = BENT_TIP_M
         along = 0.0
         near = -1
         done = 0
@@ -172,7 +184,27 @@ def _read_ends(
             if done == back_m.size:
                 break
         bright[i] = seen / points
-    return headings, bright
+    return headings, bright, joints
+
+
+@compiled
+def _bent_tip(flat: Any, start: int, step: int, count: int, xy: Any) -> int:
+    """Return how many points a line's bent tip has; 0 where its end goes on as the road does."""
+    end = flat[start]
+    along = 0.0
+    base = -1
+    for k in range(1, count):
+        a, b = flat[start + step * (k - 1)], flat[start + step * k]
+        along += np.sqrt((xy[a, 0] - xy[b, 0]) ** 2 + (xy[a, 1] - xy[b, 1]) ** 2)
+        if base < 0 and along >= BENT_TIP_M:
+            base = k
+        if along >= 3 * BENT_TIP_M:
+            near = flat[start + step * base]
+            dx, dy = xy[near, 0] - xy[b, 0], xy[near, 1] - xy[b, 1]
+            ex, ey = xy[end, 0] - xy[near, 0], xy[end, 1] - xy[near, 1]
+            aside = abs(dx * ey - dy * ex) / max(np.sqrt(dx * dx + dy * dy), 1e-9)
+            return base if aside > BENT_M else 0
+    return 0
 
 
 def _between_ends(network: Network, evidence: Evidence, settings: ExtractSettings) -> list[Join]:
@@ -180,9 +212,11 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
     nodes = np.flatnonzero(network.degrees() == 1)
     if len(nodes) < 2:
         return []
-    headings, bright = _headings(network, nodes)
-    xy = network.xy[nodes]
+    headings, bright, joints = _headings(network, nodes, bent=True)
+    xy = network.xy[joints]
     pairs = cKDTree(xy).query_pairs(settings.reach_m, output_type="ndarray")
+    dots = _dots(network, nodes)
+    pairs = pairs[(dots[pairs[:, 0]] < 0) | (dots[pairs[:, 0]] != dots[pairs[:, 1]])]
     if not len(pairs):
         return []
     a, b = pairs.T
@@ -193,6 +227,13 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
     turn_b = np.degrees(np.arccos(np.clip(-(headings[:, b] * unit).sum(axis=2), -1, 1))).min(axis=0)
     allowed = settings.gap_angle_deg + np.degrees(np.arctan2(SIDE_M, distance))
     bend = np.degrees(np.arccos(np.clip(-(headings[:, a] * headings[:, b]).sum(axis=2), -1, 1))).min(axis=0)
+    # A piece without a direction turns as much as what it is joined to.
+    dot = dots[pairs] >= 0
+    turn_a, turn_b = (
+        np.where(dot[:, 0], np.where(dot[:, 1], 0, turn_b), turn_a),
+        np.where(dot[:, 1], np.where(dot[:, 0], 0, turn_a), turn_b),
+    )
+    bend = np.where(dot.any(axis=1), np.maximum(turn_a, turn_b), bend)
     straight = (np.maximum(turn_a, turn_b) <= allowed) & (bend <= 2 * settings.gap_angle_deg)
     close = (distance <= settings.near_m) & (np.maximum(turn_a, turn_b) <= 100)
     below = np.maximum(settings.low, settings.seen * np.minimum(bright[a], bright[b]))
@@ -215,9 +256,19 @@ def _between_ends(network: Network, evidence: Evidence, settings: ExtractSetting
     accepted = unseen <= settings.gap_m * (1 - np.minimum(turn, 30) / 60)
     cost = (unseen + length / 4) * (1 + turn / 45)
     return [
-        Join(float(cost[i]), (int(nodes[a[i]]), int(nodes[b[i]])), corners.get(i, xy[[a[i], b[i]]]))
+        Join(float(cost[i]), (int(joints[a[i]]), int(joints[b[i]])), corners.get(i, xy[[a[i], b[i]]]))
         for i in np.flatnonzero(accepted).tolist()
     ]
+
+
+def _dots(network: Network, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each loose end the number of its line where that has no direction: a piece of road no longer than
+    wide. -1 for other ends."""
+    ends = network.ends()
+    short = (network.lengths() < DOT_M) & (network.degrees()[ends] == 1).all(axis=1)
+    line = np.full(len(network.xy), -1)
+    line[ends[short]] = np.flatnonzero(short)[:, None]
+    return line[nodes]
 
 
 def _corner(
@@ -250,7 +301,7 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
     nodes = np.flatnonzero(network.degrees() == 1)
     if not len(nodes):
         return []
-    headings, bright = _headings(network, nodes)
+    headings, bright, _ = _headings(network, nodes, bent=False)
     xy = network.xy[nodes]
     flat, offsets = network.flat()
     number = np.repeat(np.arange(len(network.lines)), np.diff(offsets))
@@ -266,7 +317,8 @@ def _to_the_side(network: Network, evidence: Evidence, settings: ExtractSettings
     ray, line = tree.query(shapes, predicate="intersects")
     meeting = shapely.intersection(shapes[ray], tree.geometries[line])
     away = np.full(len(rays), np.inf)
-    np.minimum.at(away, ray, shapely.distance(meeting, shapely.points(start[ray])))
+    # A ray that just touches a line may intersect it in nothing, by rounding: that is no distance.
+    np.fmin.at(away, ray, shapely.distance(meeting, shapely.points(start[ray])))
 
     hit = np.flatnonzero(np.isfinite(away))
     if not len(hit):
@@ -309,8 +361,7 @@ def _connect(network: Network, joins: list[Join]) -> None:
     for join in made:
         points = _densify(join.path, STEP_M)
         last = join.ends[1] if len(join.ends) == 2 else int(flat[tree.query(points[-1])[1]])
-        if len(join.ends) == 1:
-            cuts.append(last)
+        cuts.extend((*join.ends, last))
         if last != join.ends[0]:
             ways.append((join.ends[0], points[1:-1], last))
     first = len(network.lines)
@@ -354,7 +405,7 @@ def reach_border(network: Network, mosaic: Mosaic, settings: ExtractSettings) ->
     nodes = np.flatnonzero(network.degrees() == 1)
     if not len(nodes) or settings.border_m == 0:
         return
-    headings = _headings(network, nodes)[0][0]
+    headings = _headings(network, nodes, bent=False)[0][0]
     steps = np.arange(0, settings.border_m, STEP_M)
     points = network.xy[nodes][:, None] + steps[None, :, None] * headings[:, None]
     inside = mosaic.inside(points.reshape(-1, 2)).reshape(len(nodes), -1)

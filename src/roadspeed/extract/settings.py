@@ -15,8 +15,8 @@ class ExtractSettings(Settings):
     relative: float = Field(default=0.5, ge=0, lt=1)
     """A road pixel has at least this share of the highest smoothed probability around it: a road that the raster
     shows blurred is then no wider than a sharp one, and what lies beside it does not count."""
-    around_m: float = Field(default=2.5, ge=0, le=20)
-    """Half side of the square in which that highest probability is looked for: half the width of a usual road."""
+    around_m: float = Field(default=3.0, ge=0, le=20)
+    """Half side of the square in which that highest probability is looked for: half the width of a broad road."""
     high: float = Field(default=0.4, gt=0, le=1)
     """Smoothed probability that a connected piece of network must reach somewhere, else it is noise."""
     hole_m: float = Field(default=6.0, ge=0, le=30)

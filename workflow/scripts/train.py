@@ -5,8 +5,11 @@ Where the job's cores lie on several NUMA nodes, a process runs on each; `torchr
 
 import argparse
 import sys
+from pathlib import Path
 
+from roadspeed.extract.settings import ExtractSettings
 from roadspeed.host.ranks import PEER_ENDED, enter_ranks
+from roadspeed.score.settings import ScoreSettings
 from roadspeed.scripting import add_paths, run_script, stage_parser
 from roadspeed.train.settings import TrainSettings
 
@@ -18,6 +21,12 @@ def work(args: argparse.Namespace) -> int | None:
     from roadspeed.train.fold import train_fold
     from roadspeed.train.ranks import PeerEnded, joined
 
+    scorer = None
+    if args.chips:
+        from roadspeed.graphscore import LabelScorer
+
+        extract, score = ExtractSettings.from_json(args.extract), ScoreSettings.from_json(args.score)
+        scorer = LabelScorer(args.chips, extract, score, args.bins)
     try:
         with joined(rank) as ranks:
             train_fold(
@@ -30,6 +39,7 @@ def work(args: argparse.Namespace) -> int | None:
                 bins=args.bins,
                 threads=args.threads,
                 ranks=ranks,
+                scorer=scorer,
             )
     except PeerEnded:
         return PEER_ENDED
@@ -46,4 +56,9 @@ if __name__ == "__main__":
         masks="+masks.csv of the same cities",
         out="model.safetensors to write; model.json, metrics.csv and tensorboard/ go beside it",
     )
+    parser.add_argument(
+        "--chips", type=Path, nargs="*", help="chips.csv of the cities: needed where best_by is apls, not used else"
+    )
+    parser.add_argument("--extract", default="{}", help="settings of the extract stage as JSON, for best_by apls")
+    parser.add_argument("--score", default="{}", help="settings of the score stage as JSON, for best_by apls")
     sys.exit(run_script(parser, work))

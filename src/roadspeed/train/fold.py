@@ -18,6 +18,7 @@ from roadspeed.speedbins import SpeedBins
 from roadspeed.train.checkpoint import save_checkpoint
 from roadspeed.train.chips import LabelledChip, index_chips, read_fold_chips, split_fold
 from roadspeed.train.crops import CropSource
+from roadspeed.train.graphs import GraphCheck, GraphScorer, check_scorer, choose_chips, is_due
 from roadspeed.train.loader import CropLoader, bound_gdal_cache, split_threads
 from roadspeed.train.loop import Progressed, Trainer, finished_training, run_training, unfinished_epochs
 from roadspeed.train.losses import RoadLoss
@@ -45,6 +46,7 @@ def train_fold(
     bins: SpeedBins,
     threads: int = 1,
     ranks: Ranks = ALONE,
+    scorer: GraphScorer | None = None,
 ) -> None:
     """Train a network on all chips but those of one fold, and validate it on that one's.
 
@@ -64,12 +66,15 @@ def train_fold(
         bins: the speed bins the masks were made with.
         threads: cores to use, by the network and by loading together; of this process where there are several.
         ranks: the processes that share the training: each calls this with the same arguments. The first one writes.
+        scorer: scores graphs, where the best epoch is chosen by APLS.
 
     Raises:
         InputError: a table, image, mask or file of weights cannot be used.
+        ConfigError: the best epoch is to be chosen by APLS and there is no scorer.
         TrainingError: there is nothing to train or validate on, or the loss is not finite, or the folder holds an
             unfinished training on the same chips with other settings.
     """
+    check_scorer(settings, scorer)
     with locked(folder, f"training of fold {fold}") if ranks.first else contextlib.nullcontext():
         bound_gdal_cache()
         train_chips, validation_chips = split_fold(read_fold_chips(folds, rgb, masks), fold)
@@ -110,9 +115,17 @@ def train_fold(
 
             own_chips = validation_chips[ranks.part(len(validation_chips))]
 
-            def score(candidate: nn.Module) -> Scores:
+            chosen: frozenset[str] = frozenset()
+            if scorer is not None and settings.best_by == "apls":
+                chosen = choose_chips(validation_chips, scorer.chips, settings.apls_chips, settings.seed)
+                log.info("the best epoch is chosen by the graphs of %d validation chips", len(chosen))
+
+            def score(candidate: nn.Module, epoch: int) -> Scores:
                 examples = read_labelled(own_chips, settings.input_bands, bins)
-                return validate(candidate, examples, loss, engine, ranks)
+                if scorer is None or not is_due(settings, epoch):
+                    return validate(candidate, examples, loss, engine, ranks)
+                check = GraphCheck(own_chips, chosen, scorer, threads, ranks)
+                return check.added_to(validate(candidate, examples, loss, engine, ranks, check.seen))
 
             part = ranks.part(min(settings.batch, len(source)), least=1)
             with CropLoader(source, settings.batch, workers, network_threads, part) as loader:
@@ -141,9 +154,10 @@ def _identity(
     def stamps(chips: Sequence[LabelledChip]) -> str:
         return fingerprint([[chip.chip_id, file_stamp(chip.image), file_stamp(chip.mask)] for chip in chips])
 
+    unused = set() if settings.best_by == "apls" else {"apls_chips", "apls_every"}
     return {
         **dict(zip(INPUTS, (fold, stamps(train), stamps(validation)), strict=True)),
-        **{key: value for key, value in settings.model_dump(mode="json").items() if key not in NEUTRAL},
+        **{key: value for key, value in settings.model_dump(mode="json").items() if key not in NEUTRAL | unused},
         "bins": bins.model_dump(mode="json"),
     }
 

@@ -16,6 +16,7 @@ from roadspeed.files import write_text
 from roadspeed.host.engine import Engine, channels_last, prepare_training
 from roadspeed.progress import Progress
 from roadspeed.train.checkpoint import TrainingState, read_record, save_tensors
+from roadspeed.train.graphs import best_score, is_better
 from roadspeed.train.loader import Batch, CropLoader
 from roadspeed.train.losses import RoadLoss
 from roadspeed.train.ranks import ALONE, Ranks
@@ -160,7 +161,7 @@ class Trainer:
 def run_training(
     trainer: Trainer,
     loader: CropLoader,
-    validation: Callable[[nn.Module], Scores],
+    validation: Callable[[nn.Module, int], Scores],
     state_folder: Path,
     after_epoch: Callable[[Sequence[dict[str, float]]], None],
     channel_names: Sequence[str],
@@ -170,7 +171,7 @@ def run_training(
     Args:
         trainer: fresh, with its first weights. Of several processes only the first one's writes files.
         loader: gives an epoch's batches.
-        validation: scores a model.
+        validation: scores a model after an epoch (from 1).
         state_folder: holds the state after the last finished epoch and the best weights.
         after_epoch: is given all rows of metrics, also once at a resume.
         channel_names: one a channel of the output, for the metrics' columns.
@@ -213,8 +214,8 @@ def run_training(
         trainer.pending = 0
         trainer.agree(state.tensors().values(), loader.share)
         trained = time.monotonic()
-        scores = validation(trainer.kept)
-        score = scores.dice if settings.best_by == "dice" else -scores.loss
+        scores = validation(trainer.kept, done.epochs + 1)
+        score = best_score(settings, scores)
         done.epochs += 1
         images = len(loader) * min(settings.batch, len(loader.source))
         row: dict[str, float] = {
@@ -222,6 +223,8 @@ def run_training(
             "train_loss": sum(losses) / len(losses),
             "val_loss": scores.loss,
             "dice": scores.dice,
+            "apls_length": scores.apls_length,
+            "apls_time": scores.apls_time,
             **{f"f1_{name}": value for name, value in zip(channel_names, scores.f1, strict=True)},
             **{f"iou_{name}": value for name, value in zip(channel_names, scores.iou, strict=True)},
             "learning_rate": trainer.optimizer.param_groups[0]["lr"],
@@ -229,20 +232,22 @@ def run_training(
             "seconds": time.monotonic() - started,
         }
         done.rows.append(row)
-        better = done.best_score is None or score > done.best_score
+        better = is_better(score, done.best_score)
         if better:
             done.best_epoch, done.best_score = done.epochs, score
         if better and ranks.first:
             save_tensors(_best_file(state_folder, done.epochs), trainer.kept.state_dict(), {})
+        score_graphs = (scores.apls_length + scores.apls_time) / 2
         done.stopped = 0 < settings.patience <= done.epochs - done.best_epoch
         log.info(
-            "epoch %d of %d: loss %.4f, validation %.4f, Dice %.3f (roads %.3f), %.1f crops/s, %.0f s%s",
+            "epoch %d of %d: loss %.4f, validation %.4f, Dice %.3f (roads %.3f)%s, %.1f crops/s, %.0f s%s",
             done.epochs,
             settings.epochs,
             row["train_loss"],
             scores.loss,
             scores.dice,
             scores.f1[-1],
+            "" if math.isnan(score_graphs) else f", APLS {score_graphs:.3f}",
             row["images_per_s"],
             row["seconds"],
             ", best" if done.best_epoch == done.epochs else "",

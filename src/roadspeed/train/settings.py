@@ -109,8 +109,14 @@ class TrainSettings(Settings):
     """Largest norm of the gradients; longer ones are shortened to it. 0 does not clip."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay a step of the running mean of the weights that is validated and kept; 0 keeps the weights themselves."""
-    best_by: Literal["loss", "dice"] = "dice"
-    """What the best epoch is chosen by on the validation chips: least loss or highest Dice."""
+    best_by: Literal["loss", "dice", "apls"] = "dice"
+    """What the best epoch is chosen by on the validation chips: least loss, highest Dice, or highest APLS (the mean
+    of that by length and that by travel time) of the graphs that the settings under extract make of them. Changing
+    those does not train again."""
+    apls_chips: int = Field(default=16, ge=1)
+    """Validation chips whose graphs are scored for `best_by: apls`, drawn among those whose labels have roads."""
+    apls_every: int = Field(default=1, ge=1)
+    """Epochs between two such scorings; the last epoch is always scored. Only scored epochs can be the best."""
     loss: LossSettings = LossSettings()
     """The loss."""
     augment: AugmentSettings = AugmentSettings()
@@ -136,6 +142,8 @@ class TrainSettings(Settings):
     def _check(self) -> Self:
         if len(self.decoder_channels) != 5:
             raise ValueError(f"{len(self.decoder_channels)} decoder_channels; five are needed")
+        if self.best_by == "apls" and 0 < self.patience < self.apls_every:
+            raise ValueError(f"patience {self.patience} would end before an epoch is scored: apls_every is larger")
         if self.processes != "auto" and self.processes > self.batch:
             raise ValueError(f"{self.processes} processes cannot share a batch of {self.batch}; have fewer")
         return self

@@ -1,6 +1,7 @@
 """Validation: loss, and F1 and IoU of each channel, over whole chips."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ class Scores:
     """Of each channel at probability 0.5 over all pixels; NaN where neither truth nor prediction has any."""
     iou: tuple[float, ...]
     """Likewise."""
+    apls_length: float = math.nan
+    """Mean APLS of some chips' graphs by length; NaN where it was not computed."""
+    apls_time: float = math.nan
+    """Likewise by travel time."""
 
     @property
     def dice(self) -> float:
@@ -74,6 +79,7 @@ def validate(
     loss: RoadLoss,
     engine: Engine,
     ranks: Ranks = ALONE,
+    seen: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Scores:
     """Score a model on whole chips, without gradients; the model is left in evaluation mode.
 
@@ -83,15 +89,18 @@ def validate(
         loss: of a chip.
         engine: runs the model.
         ranks: the processes whose losses and counts are added up.
+        seen: is given each chip's place among the examples, its image and its logits.
     """
     model.eval()
     losses = torch.zeros(2, dtype=torch.float64)
     counts = torch.zeros((3, len(loss.weights)), dtype=torch.int64)
     with torch.no_grad():
-        for image, target in examples:
+        for number, (image, target) in enumerate(examples):
             with engine.autocast():
                 logits = model(image.contiguous(memory_format=torch.channels_last))
             logits = logits[..., : target.shape[2], : target.shape[3]].float()
+            if seen is not None:
+                seen(number, image, logits)
             truth = target > 0
             losses += torch.tensor([float(loss(logits, truth)), 1], dtype=torch.float64)
             found = logits > 0

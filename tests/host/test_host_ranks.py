@@ -85,7 +85,8 @@ def test_torchruns_variables_name_the_rank() -> None:
 
 PROGRAM = """
 import os, sys, time
-from roadspeed.host.ranks import PEER_ENDED, enter_ranks
+from roadspeed.errors import InputError
+from roadspeed.host.ranks import PEER_ENDED, enter_ranks, one_tells
 from roadspeed.logs import run_main, setup_logging
 
 def work():
@@ -93,7 +94,8 @@ def work():
     if code is not None:
         return code
     print(rank.number, os.getpid(), sorted(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], flush=True)
-    exec(sys.argv[1 + rank.number])
+    with one_tells(rank):
+        exec(sys.argv[1 + rank.number])
 
 setup_logging()
 sys.exit(run_main(work))
@@ -137,9 +139,17 @@ def test_one_that_fails_ends_all(second: str, code: int, message: str) -> None:
     process = start("time.sleep(300)", second)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert message in err.splitlines()[-1]
+    assert message in err
     for line in out.splitlines():
         assert not Path(f"/proc/{line.split()[1]}").exists()
+
+
+@pytest.mark.parametrize("first", ["raise InputError('no such table')", "time.sleep(300)"])
+def test_error_is_told_once_whoever_meets_it(first: str) -> None:
+    process = start(first, "raise InputError('no such table')")
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert err.count("roadspeed: error: no such table") == 1
 
 
 def test_the_cause_decides_not_who_lost_its_peer() -> None:

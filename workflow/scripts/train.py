@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from roadspeed.extract.settings import ExtractSettings
-from roadspeed.host.ranks import PEER_ENDED, enter_ranks
+from roadspeed.host.ranks import PEER_ENDED, enter_ranks, one_tells
 from roadspeed.score.settings import ScoreSettings
 from roadspeed.scripting import add_paths, run_script, stage_parser
 from roadspeed.train.settings import TrainSettings
@@ -27,22 +27,23 @@ def work(args: argparse.Namespace) -> int | None:
 
         extract, score = ExtractSettings.from_json(args.extract), ScoreSettings.from_json(args.score)
         scorer = LabelScorer(args.chips, extract, score, args.bins)
-    try:
-        with joined(rank) as ranks:
-            train_fold(
-                folds=args.folds,
-                rgb=args.rgb,
-                masks=args.masks,
-                fold=args.fold,
-                folder=args.out.parent,
-                settings=args.settings,
-                bins=args.bins,
-                threads=args.threads,
-                ranks=ranks,
-                scorer=scorer,
-            )
-    except PeerEnded:
-        return PEER_ENDED
+    with one_tells(rank):
+        try:
+            with joined(rank) as ranks:
+                train_fold(
+                    folds=args.folds,
+                    rgb=args.rgb,
+                    masks=args.masks,
+                    fold=args.fold,
+                    folder=args.out.parent,
+                    settings=args.settings,
+                    bins=args.bins,
+                    threads=args.threads,
+                    ranks=ranks,
+                    scorer=scorer,
+                )
+        except PeerEnded:
+            return PEER_ENDED
     return None
 
 

@@ -6,6 +6,7 @@ already, so that no port is guessed; the kernel ends the ranks with the process 
 Nothing here imports torch: a rank starts itself anew on its cores before anything heavy is loaded.
 """
 
+import contextlib
 import ctypes
 import itertools
 import logging
@@ -15,10 +16,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, NoReturn, TypeVar
 
-from roadspeed.errors import HostError
+from roadspeed.errors import HostError, RoadspeedError
 from roadspeed.host.cpus import CPUS_VARIABLE, use_own_cpus
 from roadspeed.host.launch import become, make_plan
 from roadspeed.host.plan import choose, cpus_of, make_request, nodes_of
@@ -36,6 +37,7 @@ PEER_ENDED = 69
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.05
 _REASON_S = 10.0
+_HOLD_BACK_S = 4.0
 
 
 class Rank(NamedTuple):
@@ -165,6 +167,17 @@ def _start_anew(rank: Rank, topology: Topology, cores: Collection[int]) -> NoRet
     log.info("%d processes: %s", len(parts), ", ".join(places))
     plan = make_plan(topology, parts[local], [sys.executable, *sys.orig_argv[1:]], hyper_threads)
     become(plan, {PLACED_VARIABLE: "1"})
+
+
+@contextlib.contextmanager
+def one_tells(rank: Rank) -> Iterator[None]:
+    """Let an error that all ranks meet be told once: the others hold theirs back until the first one's ends them."""
+    try:
+        yield
+    except RoadspeedError:
+        if rank.number:
+            time.sleep(_HOLD_BACK_S)
+        raise
 
 
 def _run(count: int) -> int:

@@ -22,6 +22,9 @@ class WebServer:
     """Method and Range of each request."""
     ranges: bool = True
     etags: bool = True
+    other_etag: str = ""
+    """An ETag that says nothing of the content."""
+    range_status: int = 206
     fail_next: int = 0
     """So many GETs are answered with 503."""
     cut_after: int = 0
@@ -72,14 +75,14 @@ def web_server(folder: Path) -> Iterator[WebServer]:
             if state.ranges and wanted.startswith("bytes="):
                 first, last = wanted.removeprefix("bytes=").split("-")
                 start, stop = int(first), int(last) + 1
-                self.send_response(206)
+                self.send_response(state.range_status)
                 self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
             else:
                 self.send_response(200)
             if state.ranges:
                 self.send_header("Accept-Ranges", "bytes")
-            if state.etags:
-                self.send_header("ETag", etag)
+            if state.etags or state.other_etag:
+                self.send_header("ETag", etag if state.etags else state.other_etag)
             self.send_header("Content-Length", str(stop - start))
             self.end_headers()
             if body:

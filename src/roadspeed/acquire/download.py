@@ -5,14 +5,16 @@ in one sparse file. After each block the range's count of bytes is written to a 
 kernel, which keeps them when the process is killed, so a resume fetches only what was still in a socket. (After a
 power cut the journal may know more than the disk; the checksum finds that.) Memory: one block a connection.
 
-The checksum needs the bytes in order. A thread follows the front of what is complete and feeds it from the page
-cache. Where the link is slower than MD5 (0.7 GB/s a core), it is done when the download is; elsewhere it does not
-hold the download up, and whoever reads the file first takes the rest.
+The checksum needs the bytes in order. A thread of lower priority follows the front of what is complete and feeds it
+from the page cache, in large bites, since Python's threads wait for each other after each. Where the link is slower
+than MD5 (0.7 GB/s a core), it is done when the download is; elsewhere it does not hold the download up, and whoever
+reads the file first takes the rest.
 """
 
 import contextlib
 import json
 import logging
+import mmap
 import os
 import queue
 import random
@@ -39,7 +41,9 @@ log = logging.getLogger(__name__)
 
 MIB = 1 << 20
 GIB = 1 << 30
-HASH_BYTES = 4 * MIB
+LEAST_HASHED, MOST_HASHED = 2 * MIB, 32 * MIB
+"""Bytes that are checksummed at once."""
+FOLLOWER_NICE = 10
 STREAM_WINDOW_BYTES = 128 * MIB
 MAX_RESTARTS = 2
 FIRST_PAUSE_S = 0.5
@@ -119,9 +123,16 @@ class Journal:
             index += 1
         return index, self.info.size if index == len(self.starts) else self.starts[index] + self.done[index]
 
-    def read(self, buffer: memoryview, place: int) -> int:
-        """Read back bytes that are done."""
-        return os.preadv(self._part_fd, [buffer], place)
+    @contextlib.contextmanager
+    def mapped(self, place: int, stop: int) -> Iterator[memoryview]:
+        """Give bytes that are done as they lie in the kernel's memory, without a copy, while the block runs."""
+        start = place - place % mmap.ALLOCATIONGRANULARITY
+        with (
+            mmap.mmap(self._part_fd, stop - start, prot=mmap.PROT_READ, offset=start) as content,
+            memoryview(content) as whole,
+            whole[place - start :] as wanted,
+        ):
+            yield wanted
 
     def clear(self) -> None:
         """Forget all that is on disk."""
@@ -347,19 +358,19 @@ def _wait_all(futures: list["Future[None]"]) -> None:
 
 
 def _follow(journal: Journal, checksum: Checksum, stop: threading.Event) -> None:
-    """Feed the checksum with what is complete, in order, until told to stop."""
-    buffer = memoryview(bytearray(HASH_BYTES))
+    """Feed the checksum with what is complete, in order, until told to stop; the download goes first."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FOLLOWER_NICE)
     index = place = 0
     while place < journal.info.size and not stop.is_set():
         index, front = journal.front(index)
-        # Large bites: each costs the thread switches of Python.
-        if front - place < HASH_BYTES and front < journal.info.size:
-            time.sleep(0.005)
+        if front - place < LEAST_HASHED and front < journal.info.size:
+            time.sleep(0.002)
             continue
-        while place < front and not stop.is_set():
-            count = journal.read(buffer[: min(HASH_BYTES, front - place)], place)
-            checksum.update(buffer[:count])
-            place += count
+        # Large bites: after each, this thread waits for its turn among those that download.
+        bite = min(front, place + MOST_HASHED)
+        with journal.mapped(place, bite) as block:
+            checksum.update(block)
+        place = bite
 
 
 def stream(store: ObjectStore, key: str, info: ObjectInfo, settings: AcquireSettings) -> Iterator[memoryview]:

@@ -35,8 +35,9 @@ class AcquireSettings(Settings):
     """The bucket's region."""
     connections: int = Field(default=8, ge=1, le=64)
     """Ranges of an object that are fetched at the same time."""
-    range_mib: int = Field(default=64, ge=1, le=1024)
-    """Size of a range in MiB. It costs no memory, and a kill does not cost the ranges under way."""
+    range_mib: int = Field(default=16, ge=1, le=1024)
+    """Size of a range in MiB. It costs no memory, and a kill does not cost the ranges under way. Small ranges let
+    the checksum, which needs the bytes in order, follow closely; each costs a request."""
     attempts: int = Field(default=8, ge=1, le=100)
     """Times that a range is tried, with growing pauses, before the download fails."""
     timeout_s: float = Field(default=60, gt=0)

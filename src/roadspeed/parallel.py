@@ -26,7 +26,13 @@ THREAD_VARIABLES = (
 
 
 def map_ordered(
-    work: Callable[[T], R], items: Iterable[T], total: int, threads: int, what: str, unit: str = "chip"
+    work: Callable[[T], R],
+    items: Iterable[T],
+    total: int,
+    threads: int,
+    what: str,
+    unit: str = "chip",
+    preload: str | None = None,
 ) -> Iterator[R]:
     """Yield `work(item)` for each item, in the items' order, showing progress.
 
@@ -40,6 +46,7 @@ def map_ordered(
         threads: cores this job may use.
         what: for the progress line, such as "masks vegas".
         unit: name of one item.
+        preload: a module for the server that the processes are forked from; that of `work` by default.
 
     Raises:
         Exception: whatever `work` raises; what is not started then is dropped.
@@ -52,7 +59,7 @@ def map_ordered(
             return
         context = multiprocessing.get_context("forkserver")
         module = getattr(getattr(work, "func", work), "__module__", "roadspeed")
-        context.set_forkserver_preload([module])
+        context.set_forkserver_preload([preload or module])
         saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:

@@ -33,6 +33,7 @@ from roadspeed.raster import FAST, Grid, open_raster, rgb_bands, write_raster
 
 log = logging.getLogger(__name__)
 
+FORKED = "roadspeed.prepare.forked"
 RGB_COLUMNS = ("chip_id", "rgb", "valid_share", "note")
 COUNTED_ROWS, OF_ROWS = 2, 32
 """Of so many rows of an image, so many are counted for the range of a large city."""
@@ -92,7 +93,7 @@ def stretch_city(
         if len(jobs) < len(table):
             log.info("8-bit %s: %d of %d chips are done", label, len(table) - len(jobs), len(table))
         work = partial(_stretch_chip, folder=folder, settings=settings)
-        for entry in map_ordered(work, jobs, len(jobs), threads, f"8-bit {label}"):
+        for entry in map_ordered(work, jobs, len(jobs), threads, f"8-bit {label}", preload=FORKED):
             done.add(entry)
             found[entry["chip_id"]] = entry
         entries = [entry for entry in found.values() if entry is not None]
@@ -299,7 +300,7 @@ def _city_ranges(
         total: NDArray[np.int64] | None = None
         images = [chip.image for chip in table if chip.image is not None]
         work = partial(_histogram, settings=settings, sampled=len(images) >= SAMPLED_FROM)
-        for counts in map_ordered(work, images, len(images), threads, f"histogram {label}"):
+        for counts in map_ordered(work, images, len(images), threads, f"histogram {label}", preload=FORKED):
             if counts is not None:
                 total = np.zeros((len(counts), LEVELS), np.int64) if total is None else total
                 total[:, : counts.shape[1]] += counts

@@ -113,16 +113,25 @@ def read_strips(path: Path, bands: Sequence[int], sampled: bool = False) -> NDAr
             if os.preadv(file.fileno(), [data[:span].data], int(offsets[first])) < span:
                 return None
             here, count = slice(first, stop), int(rows[first:stop].sum())
-            into = found[:, top : top + count]
             if layout.lzw:
                 packed = (data, offsets[here] - offsets[first], sizes[here])
-                if not _unpack_strips(*packed, rows[here], strip, pixels, layout.differences, places, into):
+                if not _unpack_strips(*packed, rows[here], strip, pixels, layout.differences, places, found, top):
                     return None
             else:
-                _pick(data[:span].view(np.uint16).reshape(count, layout.width, layout.bands), False, places, into)
+                _pick(
+                    data[:span].view(np.uint16).reshape(count, layout.width, layout.bands), False, places, found, top
+                )
             top += count
             first = stop
         return found
+
+
+def load() -> None:
+    """Load the compiled code, so that processes forked later have it."""
+    strip, found = np.zeros(256 + 2 + SPARE_BYTES, np.uint8), np.zeros((1, 1, 1), np.uint16)
+    pixels, none, one = strip[256:258].view(np.uint16).reshape(1, 1, 1), np.zeros(1, np.int64), np.ones(1, np.int64)
+    _pick(pixels, False, none, found, 0)
+    _unpack_strips(strip, none, one, one, strip, pixels, False, none, found, 0)
 
 
 def find_strips(file: BinaryIO) -> Strips | None:
@@ -230,8 +239,8 @@ def _swapped(typing_context: Any, value: Any) -> Any:
 
 
 @compiled
-def _pick(pixels, differences, places, found):  # type: ignore[no-untyped-def]
-    """Copy the bands at `places` of (rows, columns, bands) to (bands, rows, columns)."""
+def _pick(pixels, differences, places, found, top):  # type: ignore[no-untyped-def]
+    """Copy the bands at `places` of (rows, columns, bands) to (bands, rows, columns) from row `top` on."""
     for row in range(pixels.shape[0]):
         for k in range(len(places)):
             band = places[k]
@@ -239,22 +248,21 @@ def _pick(pixels, differences, places, found):  # type: ignore[no-untyped-def]
                 value = np.uint16(0)
                 for x in range(pixels.shape[1]):
                     value = np.uint16(value + pixels[row, x, band])
-                    found[k, row, x] = value
+                    found[k, top + row, x] = value
             else:
                 for x in range(pixels.shape[1]):
-                    found[k, row, x] = pixels[row, x, band]
+                    found[k, top + row, x] = pixels[row, x, band]
 
 
 @compiled
-def _unpack_strips(data, offsets, sizes, rows, strip, pixels, differences, places, found):  # type: ignore[no-untyped-def]
+def _unpack_strips(data, offsets, sizes, rows, strip, pixels, differences, places, found, top):  # type: ignore[no-untyped-def]
     """Unpack strips and copy the bands at `places` to `found`; return whether all were well formed."""
     table = np.zeros(4096, np.uint32)
-    top = 0
     for number in range(len(offsets)):
         length = 2 * rows[number] * pixels.shape[1] * pixels.shape[2]
         if not _unpack(data, offsets[number], sizes[number], strip, length, table):
             return False
-        _pick(pixels[: rows[number]], differences, places, found[:, top : top + rows[number]])
+        _pick(pixels[: rows[number]], differences, places, found, top)
         top += rows[number]
     return True
 

@@ -59,6 +59,7 @@ def prepare_openvino(
         InputError: INT8 without images and without an export.
         HostError: the package is missing, or the export cannot be written.
     """
+    _take_own_cpus()
     exported = export(path, checkpoint, engine.precision == "int8", images)
     half = engine.precision == "bf16" or (engine.precision == "int8" and not cpu_flags().isdisjoint(BF16_FLAGS))
     # choose_engine has set torch's threads to the job's cores.
@@ -66,6 +67,16 @@ def prepare_openvino(
     for example in examples:
         run(example)
     return run
+
+
+def _take_own_cpus() -> None:
+    """Let this thread, and so all of OpenVINO's, run on every core of the job.
+
+    OpenVINO counts the cores that its first caller may use, and its threads inherit them; Intel OpenMP binds that
+    caller to one core at the first parallel region. So this region comes first.
+    """
+    torch.ones(1 << 20).exp_()
+    use_own_cpus()
 
 
 class Compiled:
@@ -78,11 +89,10 @@ class Compiled:
     """
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        # OpenVINO counts the cores its first caller may use, and its threads inherit them. It must not bind them
-        # itself: within a lease they may move, outside they may not go. A lease holds physical cores only.
-        use_own_cpus()
-        self._core = import_openvino().Core()
-        self._path = path
+        self._openvino = import_openvino()
+        self._core, self._path = self._openvino.Core(), path
+        # Threads are not bound by OpenVINO, which numbers cores its own way: they keep to the job's cores, which are
+        # as many, and without hyper-threads unless those were asked for.
         self._options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -97,7 +107,7 @@ class Compiled:
         request = self._request(tuple(x.shape))
         result = torch.empty(tuple(request.model_outputs[0].shape))
         # Written by OpenVINO where it stays; the tensor may outlive the next call.
-        request.set_output_tensor(import_openvino().Tensor(result.numpy(), shared_memory=True))
+        request.set_output_tensor(self._openvino.Tensor(result.numpy(), shared_memory=True))
         request.infer([np.ascontiguousarray(x.numpy())], share_inputs=True, share_outputs=True)
         return result
 

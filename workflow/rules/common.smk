@@ -86,3 +86,12 @@ onstart:
             f"another run is at work in this folder ({LOCK} is held); wait for it or end it"
         )
     globals()["_held_lock"] = lock_file
+
+
+def other_ranges(wildcards):
+    """Return the train split's ranges for a city's test_public, so that a network sees both alike."""
+    if wildcards.split == "train" or wildcards.city not in LABELLED:
+        return []
+    if CONFIG.prepare.stretch.method != "city":
+        return []
+    return f"{DATA}/prepare/{wildcards.city}/train/rgb.json"

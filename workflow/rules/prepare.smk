@@ -1,12 +1,3 @@
-def other_ranges(wildcards):
-    """Return the train split's ranges for a city's test_public, so that a network sees both alike."""
-    if wildcards.split == "train" or wildcards.city not in LABELLED:
-        return []
-    if CONFIG.prepare.stretch.method != "city":
-        return []
-    return f"{DATA}/prepare/{wildcards.city}/train/rgb.json"
-
-
 rule stretch:
     """Images of one city and split to 8 bits."""
     input:

@@ -93,7 +93,8 @@ def work():
     rank, code = enter_ranks(2, 2, most=2)
     if code is not None:
         return code
-    print(rank.number, os.getpid(), sorted(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], flush=True)
+    cores = sorted(os.sched_getaffinity(0))
+    os.write(1, f"{rank.number} {os.getpid()} {cores} {os.environ['OMP_NUM_THREADS']}\\n".encode())  # in one piece
     with one_tells(rank):
         exec(sys.argv[1 + rank.number])
 

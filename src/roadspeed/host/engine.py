@@ -219,10 +219,15 @@ def _import_extra(name: Literal["openvino", "nncf"]) -> Any:
     # Both packages send events to an analytics server when they are imported, unless this one cannot be.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    logger_class = logging.getLoggerClass()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        logging.getLogger(name).setLevel(logging.ERROR)
+        return module
     except (ImportError, OSError) as error:
         raise HostError(
             f"engine 'openvino' needs the package {name}, which cannot be imported ({error}); "
             "install it: pip install 'roadspeed[openvino]'"
         ) from error
+    finally:
+        logging.setLoggerClass(logger_class)  # NNCF puts its own in place

@@ -252,7 +252,6 @@ def layers_that_hurt(model: Any, quantised: Any, windows: Sequence[NDArray[np.ui
 
 def _quantise(model: Any, calibration: Sequence[NDArray[np.uint8]], kept: Sequence[str]) -> Any:
     nncf = import_nncf()
-    nncf.set_log_level(logging.ERROR)
     # NNCF's fast bias correction doubled the error of a trained network here, most of it in one step of the decoder;
     # the slow one gains nothing over none and takes eight times as long.
     plain = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)

@@ -5,10 +5,10 @@ in one sparse file. After each block the range's count of bytes is written to a 
 kernel, which keeps them when the process is killed, so a resume fetches only what was still in a socket. (After a
 power cut the journal may know more than the disk; the checksum finds that.) Memory: one block a connection.
 
-The checksum needs the bytes in order. A thread that runs when a core is idle follows the front of what is complete and feeds it
-from the page cache, in large bites, since Python's threads wait for each other after each. Where the link is slower
-than MD5 (0.7 GB/s a core), it is done when the download is; elsewhere it does not hold the download up, and whoever
-reads the file first takes the rest.
+The checksum needs the bytes in order. A thread that runs while a core is idle follows the front of what is complete
+and feeds it from the page cache, in large bites, since Python's threads wait for each other after each. Where the
+link is slower than MD5 (0.7 GB/s a core), it is done when the download is; elsewhere it does not hold the download
+up, and whoever reads the file first takes the rest.
 """
 
 import contextlib

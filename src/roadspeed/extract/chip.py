@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 
 from roadspeed.errors import InputError
 from roadspeed.extract.centre import centre_junctions
+from roadspeed.extract.evidence import Evidence
 from roadspeed.extract.georef import lonlat_lines
-from roadspeed.extract.join import Evidence, close_gaps, reach_border
+from roadspeed.extract.join import close_gaps, reach_border
 from roadspeed.extract.mosaic import Mosaic, single
 from roadspeed.extract.network import Network
 from roadspeed.extract.prune import contract_clusters, drop_doubles, drop_small, prune_spurs

@@ -10,11 +10,23 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from roadspeed.chips import Chip, write_chips
-from roadspeed.files import write_table
+from roadspeed.files import read_table, write_table
 from roadspeed.raster import Grid, write_raster
+from roadspeed.speedbins import SpeedBins
+from roadspeed.train.checkpoint import save_checkpoint
+from roadspeed.train.model import ModelSettings, build_model
 
 PIXEL_DEG = 2.7e-6
 TINY_NETWORK = {"encoder": "test_resnet", "decoder_channels": [16, 16, 8, 8, 8], "weights": "random"}
+QUICK_TRAINING = TINY_NETWORK | {
+    "engine": "native",
+    "precision": "fp32",
+    "crop_px": 64,
+    "crops_per_chip": 4,
+    "batch": 4,
+}
+TIMED = ("seconds", "images_per_s")
+"""Columns of metrics that differ from run to run."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +76,15 @@ def make_toy_city(folder: Path, rows: int = 2, columns: int = 3, side_px: int = 
     write_table(folder / "folds.csv", folds[0], folds)
     tables = (folder / f"{name}.csv" for name in ("rgb", "masks", "folds", "chips"))
     return ToyCity(*tables, image=image, mask=mask, side_px=side_px)
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a training's metrics without those that differ from run to run."""
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in read_table(folder / "metrics.csv")]
+
+
+def save_network(path: Path, seed: int = 1, fold: int = 0) -> Path:
+    """Write a checkpoint of a tiny network with random weights."""
+    tiny = ModelSettings(encoder="test_resnet", decoder_channels=(16, 16, 8, 8, 8))
+    save_checkpoint(path, build_model(tiny, seed=seed).state_dict(), tiny, SpeedBins(), fold)
+    return path

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.toy_city import make_toy_city
+from tests.toy_city import make_toy_city, save_network
 
 from roadspeed.cli import main
 from roadspeed.errors import ConfigError, HostError, InputError
@@ -19,12 +19,9 @@ from roadspeed.predict.inference import load_networks
 from roadspeed.predict.settings import PredictSettings
 from roadspeed.predict.shard import predict_shard
 from roadspeed.raster import read_raster
-from roadspeed.speedbins import SpeedBins
-from roadspeed.train.checkpoint import load_checkpoint, save_checkpoint
-from roadspeed.train.model import ModelSettings, build_model
+from roadspeed.train.checkpoint import load_checkpoint
 from roadspeed.train.settings import TrainSettings
 
-TINY = ModelSettings(encoder="test_resnet", decoder_channels=(16, 16, 8, 8, 8))
 INT8 = PredictSettings(engine="openvino", precision="int8", flips=1)
 
 
@@ -42,11 +39,6 @@ def _keep_threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-def save_network(path, seed=1, fold=0):
-    save_checkpoint(path, build_model(TINY, seed=seed).state_dict(), TINY, SpeedBins(), fold)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.toy_city import make_toy_city
+from tests.toy_city import make_toy_city, save_network
 
 from roadspeed.cli import main
 from roadspeed.errors import InputError
@@ -13,17 +13,8 @@ from roadspeed.predict import shard as shard_module
 from roadspeed.predict.settings import PredictSettings
 from roadspeed.predict.shard import predict_shard
 from roadspeed.raster import Grid, read_grid, read_raster, write_raster
-from roadspeed.speedbins import SpeedBins
-from roadspeed.train.checkpoint import save_checkpoint
-from roadspeed.train.model import ModelSettings, build_model
 
 SETTINGS = PredictSettings(engine="native", precision="fp32", flips=1)
-TINY = ModelSettings(encoder="test_resnet", decoder_channels=(16, 16, 8, 8, 8))
-
-
-def save_network(path, seed, fold):
-    save_checkpoint(path, build_model(TINY, seed=seed).state_dict(), TINY, SpeedBins(), fold)
-    return path
 
 
 @pytest.fixture(scope="module")

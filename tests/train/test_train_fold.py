@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.toy_city import TINY_NETWORK, make_toy_city
+from tests.toy_city import QUICK_TRAINING, make_toy_city, metrics
 
 from roadspeed.errors import TrainingError
 from roadspeed.files import read_table
@@ -31,12 +31,7 @@ from roadspeed.train.model import ModelSettings, build_model
 from roadspeed.train.settings import TrainSettings
 
 BINS = SpeedBins()
-QUICK = TINY_NETWORK | {
-    "engine": "native",
-    "precision": "fp32",
-    "crop_px": 64,
-    "crops_per_chip": 4,
-    "batch": 4,
+QUICK = QUICK_TRAINING | {
     "epochs": 4,
     "learning_rate": 5e-3,
 }
@@ -50,11 +45,6 @@ def city(tmp_path_factory):
 def train(city, folder, **values):
     settings = TrainSettings.checked(QUICK | values)
     train_fold(city.folds, [city.rgb], [city.masks], 0, folder, settings, BINS, threads=1)
-
-
-def metrics(folder):
-    timed = ("seconds", "images_per_s")
-    return [{k: v for k, v in row.items() if k not in timed} for row in read_table(folder / "metrics.csv")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shapely.geometry import LineString, mapping
-from tests.toy_city import PIXEL_DEG, TINY_NETWORK, make_toy_city
+from tests.toy_city import PIXEL_DEG, QUICK_TRAINING, make_toy_city
 
 from roadspeed.chips import read_chips, write_chips
 from roadspeed.errors import ConfigError, InputError
@@ -28,12 +28,8 @@ from roadspeed.train.settings import TrainSettings
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
 BINS = SpeedBins()
-QUICK = TINY_NETWORK | {
-    "engine": "native",
-    "precision": "fp32",
-    "crop_px": 64,
+QUICK = QUICK_TRAINING | {
     "crops_per_chip": 2,
-    "batch": 4,
     "best_by": "apls",
 }
 

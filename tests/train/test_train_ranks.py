@@ -11,17 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.toy_city import TINY_NETWORK, make_toy_city
-
-from roadspeed.files import read_table
+from tests.toy_city import QUICK_TRAINING, make_toy_city, metrics
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
-QUICK = TINY_NETWORK | {
-    "engine": "native",
-    "precision": "fp32",
-    "crop_px": 64,
-    "crops_per_chip": 4,
-    "batch": 4,
+QUICK = QUICK_TRAINING | {
     "epochs": 2,
 }
 STEPS = """
@@ -106,11 +99,6 @@ def train(city, folder, *launcher, **values):
     err = process.communicate(timeout=200)[1]
     assert process.returncode == 0, err
     return err
-
-
-def metrics(folder):
-    timed = ("seconds", "images_per_s")
-    return [{k: v for k, v in row.items() if k not in timed} for row in read_table(folder / "metrics.csv")]
 
 
 @pytest.fixture(scope="module")

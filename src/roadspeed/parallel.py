@@ -1,6 +1,8 @@
 """Work through many chips inside one job's cores, in processes, with bounded memory and in order."""
 
 import collections
+import contextlib
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -23,6 +25,9 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "GDAL_NUM_THREADS",
 )
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 256 << 20}
+"""Up to what size glibc serves arrays from its heap, and how much free heap it keeps; 32 MiB is the most it takes."""
 
 
 def map_ordered(
@@ -53,6 +58,7 @@ def map_ordered(
     """
     with Progress(what, total, unit) as progress:
         if min(threads, total) <= 1:
+            keep_freed_memory()
             for item in items:
                 yield work(item)
                 progress.update()
@@ -83,6 +89,18 @@ def map_ordered(
                     os.environ[name] = value
 
 
+def keep_freed_memory() -> None:
+    """Let this process use a chip's memory again for the next one, where its C library is glibc.
+
+    By default glibc gives arrays of a chip's size back to the kernel, which has to clear each page anew for the next
+    chip: a sixth of the time of an 8-bit image, and more on several cores.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in KEPT_BYTES.items():
+            mallopt(option, size)
+
+
 def end_with_parent() -> None:
     """Make this worker process end when the process that started it ends, however that ends.
 
@@ -104,6 +122,7 @@ def _start_worker() -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_own_cpus()
+    keep_freed_memory()
     try:
         import cv2
     except ImportError:

@@ -1,6 +1,8 @@
 """Files are whole or absent; locks are waited for; tables and fingerprints round-trip."""
 
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -133,6 +135,20 @@ def test_map_ordered_keeps_the_order_and_passes_errors_on(threads: int) -> None:
     assert list(map_ordered(_square, range(12), 12, threads, "squares")) == [n * n for n in range(12)]
     with pytest.raises(InputError, match="13 is not wanted"):
         list(map_ordered(_square, range(30), 30, threads, "squares"))
+
+
+def _page_faults(_: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [np.ones(3 << 20, np.uint8) for _ in range(10)]
+    assert all(array[-1] for array in arrays)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+def test_workers_use_the_memory_of_one_item_again_for_the_next() -> None:
+    faults = list(map_ordered(_page_faults, range(12), 12, 2, "arrays"))
+    assert max(faults) > 0.9 * (30 << 20) / 4096, "a worker's first arrays are new"
+    assert sorted(faults)[len(faults) // 2] < 100
 
 
 def test_progress_tells_amount_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:

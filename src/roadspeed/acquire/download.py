@@ -5,15 +5,14 @@ in one sparse file. After each block the range's count of bytes is written to a 
 kernel, which keeps them when the process is killed, so a resume fetches only what was still in a socket. (After a
 power cut the journal may know more than the disk; the checksum finds that.) Memory: one block a connection.
 
-The checksum needs the bytes in order. A thread that runs while a core is idle follows the front of what is complete
-and feeds it from the page cache, in large bites, since Python's threads wait for each other after each. Where the
-link is slower than MD5 (0.7 GB/s a core), it is done when the download is; elsewhere it does not hold the download
-up, and whoever reads the file first takes the rest.
+The checksum needs the bytes in order. A thread follows the front of what is complete and feeds it from the page
+cache, in large bites, since Python's threads wait for each other after each. Where the link is slower than MD5
+(0.7 GB/s a core), it is done when the download is; elsewhere it does not hold the download up, and whoever reads the
+file first takes the rest.
 """
 
 import contextlib
 import logging
-import os
 import queue
 import random
 import threading
@@ -268,8 +267,7 @@ def _wait_all(futures: list["Future[None]"]) -> None:
 
 
 def _follow(journal: Journal, checksum: Checksum, stop: threading.Event) -> None:
-    """Feed the checksum with what is complete, in order, until told to stop; the download goes first."""
-    os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+    """Feed the checksum with what is complete, in order, until told to stop."""
     index = place = 0
     while place < journal.info.size and not stop.is_set():
         index, front = journal.front(index)

@@ -34,6 +34,8 @@ from roadspeed.raster import FAST, Grid, open_raster, rgb_bands, write_raster
 log = logging.getLogger(__name__)
 
 FORKED = "roadspeed.prepare.forked"
+ENTRY = 2
+"""Version of what is kept for a finished chip."""
 RGB_COLUMNS = ("chip_id", "rgb", "valid_share", "note")
 COUNTED_ROWS, OF_ROWS = 2, 32
 """Of so many rows of an image, so many are counted for the range of a large city."""
@@ -84,7 +86,7 @@ def stretch_city(
             ranges = read_ranges(ranges_of, settings) if ranges_of is not None else None
         if settings.method == "city" and ranges is None:
             ranges = _city_ranges(table, list(stamps.values()), settings, done, threads, label)
-        prints = {c: fingerprint(settings.model_dump(), ranges, stamp) for c, stamp in stamps.items()}
+        prints = {c: fingerprint(ENTRY, settings.model_dump(), ranges, stamp) for c, stamp in stamps.items()}
         found = {chip.chip_id: done.get(chip.chip_id, prints[chip.chip_id]) for chip in table}
         for chip_id, entry in found.items():
             if entry is not None and entry["rgb"] and not (folder / entry["rgb"]).is_file():
@@ -257,7 +259,9 @@ def _stretch_chip(job: _Job, folder: Path, settings: StretchSettings) -> dict[st
         "rgb": f"rgb/{path.name}",
         "valid_share": share,
         "note": job.chip.note,
-        "counts": [cv2.calcHist([band], [0], None, [256], [0, 256]).ravel().astype(int).tolist() for band in rgb],
+        "pixels": int(np.count_nonzero(valid)),
+        "sums": [int(cv2.sumElems(band)[0]) for band in rgb],
+        "squares": [int(cv2.norm(band, cv2.NORM_L2SQR)) for band in rgb],
     }
 
 
@@ -337,15 +341,14 @@ def _stamp(chip: Chip) -> object:
 
 def _statistics(entries: list[dict[str, Any]]) -> dict[str, object]:
     """Return mean and deviation of each 8-bit band over all pixels with data, 0 to 255."""
-    made = [entry["counts"] for entry in entries if entry["rgb"]]
-    counts = np.asarray(made or np.zeros((1, 1, 256)), np.int64).sum(axis=0)
-    counts[:, 0] = 0
-    pixels = counts.sum(axis=1)
-    if not pixels.all():
+    made = [entry for entry in entries if entry["rgb"]]
+    pixels = sum(entry["pixels"] for entry in made)
+    if not pixels:
         return {"pixels": 0, "mean": None, "deviation": None}
-    mean = counts @ np.arange(256) / pixels
-    deviation = np.sqrt(np.maximum(counts @ np.arange(256) ** 2 / pixels - mean**2, 0))
-    return {"pixels": int(pixels[0]), "mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
+    sums, squares = (np.array([entry[name] for entry in made], np.int64).sum(axis=0) for name in ("sums", "squares"))
+    mean = sums / pixels
+    deviation = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    return {"pixels": pixels, "mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
 
 
 def _remove_strangers(folder: Path, kept: list[str]) -> None:

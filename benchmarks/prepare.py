@@ -226,8 +226,7 @@ def main() -> None:
             line += "".join(f"  {what} {w:6.1f} ({c:6.1f})" for what, (w, c) in zip(WHAT, theirs, strict=True))
             print(line)
             ours = [
-                best_ms(args.rounds, args.chips, work, folder, "chips.csv", 1)
-                for work in (stretch_chips, mask_chips)
+                best_ms(args.rounds, args.chips, work, folder, "chips.csv", 1) for work in (stretch_chips, mask_chips)
             ]
             line = "  ours, one core  "
             for what, (wall, cpu), their in zip(WHAT, ours, theirs, strict=True):

@@ -25,8 +25,8 @@ class AcquireSettings(Settings):
     """Images to take: PS-MS (8 bands, 16-bit) or PS-RGB (3 bands). SpaceNet 3's older names are understood."""
     keep_tarballs: bool | Literal["until_unpacked"] = "until_unpacked"
     """`until_unpacked`: a tarball is downloaded to disk (a kill costs seconds), unpacked, then removed. `true`: it
-    stays. `false`: it is unpacked while it is downloaded and never lies on disk; a kill or a broken link then
-    restarts that tarball."""
+    stays. `false`: it is unpacked while it is downloaded and never lies on disk; ranges that fail are tried again,
+    but a kill restarts that tarball."""
     unreadable_labels: Literal["stop", "missing"] = "stop"
     """What a label file that cannot be read does: `stop` the stage, or count as `missing`, with a note."""
     endpoint_url: str | None = None

@@ -17,6 +17,7 @@ from roadspeed.geojson import read_lines
 from roadspeed.names import LABELS, PLAIN_LABELS, ChipName, parse_name
 from roadspeed.parallel import map_ordered
 from roadspeed.raster import open_raster
+from roadspeed.tiff import is_cut_short
 
 OVERLAP_SHARE = 0.01
 OFF_GRID_SHARE = 0.05
@@ -118,15 +119,8 @@ def _with_grid(chip: Chip, image: Path) -> Chip:
         if source.crs is None:
             return replace(found, note="image has no georeference")
         found = replace(found, crs=source.crs.to_string())
-        size = image.stat().st_size
-        # Where each block of the file ends: a file that is cut short has some beyond its end.
-        for band in range(1, source.count + 1 if source.interleaving is not None else 2):
-            for (row, column), _ in source.block_windows(band):
-                start = source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band)
-                length = source.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
-                if start and length and int(start) + int(length) > size:
-                    return replace(found, note="image is damaged: the file is cut short")
-    return found
+    with image.open("rb") as file:
+        return replace(found, note="image is damaged: the file is cut short") if is_cut_short(file) else found
 
 
 def _place(chips: list[Chip]) -> list[Chip]:
@@ -172,9 +166,10 @@ def _grid_index(starts: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
     near = gaps[(gaps > 0.5 * width) & (gaps < 1.5 * width)]
     step = float(np.median(near)) if len(near) else width
     # Begin on the grid that most chips share, not on one that lies off it.
-    phase = (places - places[order[0]]) / step
-    apart = np.abs((phase[:, None] - phase[None] + 0.5) % 1 - 0.5)
-    start = phase[np.argmax((apart < OFF_GRID_SHARE).sum(axis=1))] % 1
+    phase = (places - places[order[0]]) / step % 1
+    around = np.sort(np.concatenate([phase - 1, phase, phase + 1]))
+    first, last = (np.searchsorted(around, phase + side * OFF_GRID_SHARE) for side in (-1, 1))
+    start = phase[np.argmax(last - first)]
     index, off = np.empty(len(places), np.int64), np.empty(len(places))
     count, anchor = 0, places[order[0]] + (start - (start > 0.5)) * step
     for k in order:

@@ -8,7 +8,6 @@ damaged, is left to GDAL.
 """
 
 import os
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from roadspeed.compiled import compiled
+from roadspeed.tiff import CutShortError, read_tags
 
 NONE, LZW = 1, 5
 """TIFF's numbers of compressions."""
@@ -28,27 +28,9 @@ SPARE_BYTES = 4096 + 16
 """Room behind a buffer: the last string of a strip, and moves of eight bytes, may end beyond it."""
 READ_BYTES = 1 << 20
 """Bytes of strips that are read at once."""
-NUMBERS = {3: "H", 4: "I", 16: "Q"}
-"""Formats of TIFF's kinds of whole numbers."""
-MOST_TAGS, MOST_STRIPS = 4096, 1 << 24
 SAMPLED = 16
 LARGEST_STRIP = (1 << 20) - SPARE_BYTES - 256
 """Bytes of an LZW strip whose places fit into the entries of LZW's table."""
-TAGS = {
-    256: "width",
-    257: "height",
-    258: "bits",
-    259: "compression",
-    266: "fill_order",
-    273: "offsets",
-    277: "bands",
-    278: "strip_rows",
-    279: "sizes",
-    284: "planar",
-    317: "predictor",
-    322: "tile_width",
-    339: "format",
-}
 
 
 @dataclass(frozen=True)
@@ -137,12 +119,14 @@ def load() -> None:
 def find_strips(file: BinaryIO) -> Strips | None:
     """Read the first directory of a little-endian TIFF; None where it is not one of 16-bit pixels in strips."""
     try:
-        tags = _directory(file)
-    except (struct.error, KeyError):
+        tags = read_tags(file) if os.pread(file.fileno(), 2, 0) == b"II" else {}
+    except CutShortError:
         return None
-    one = {name: values[0] for name, values in tags.items() if values}
-    known = {"width", "height", "bits", "offsets", "sizes"} <= one.keys() and "tile_width" not in one
-    if not known or set(tags["bits"]) != {16} or set(tags.get("format", (1,))) != {1} or one.get("planar", 1) != 1:
+    one = {name: int(values[0]) for name, values in tags.items() if len(values)}
+    if not {"width", "height", "bits", "strip_offsets", "strip_sizes"} <= one.keys() or "tile_width" in one:
+        return None
+    kinds = set(tags["bits"].tolist()), set(tags["format"].tolist()) if "format" in tags else {1}
+    if kinds != ({16}, {1}) or one.get("planar", 1) != 1:
         return None
     compression, predictor = one.get("compression", NONE), one.get("predictor", 1)
     strip_rows = min(one.get("strip_rows", one["height"]), one["height"])
@@ -153,8 +137,8 @@ def find_strips(file: BinaryIO) -> Strips | None:
         strip_rows,
         compression == LZW,
         predictor == 2,
-        np.array(tags["offsets"], np.int64),
-        np.array(tags["sizes"], np.int64),
+        tags["strip_offsets"],
+        tags["strip_sizes"],
     )
     usual = predictor == 1 if compression == NONE else compression == LZW and predictor in (1, 2)
     if not usual or one.get("fill_order", 1) != 1 or not strip_rows:
@@ -168,31 +152,6 @@ def find_strips(file: BinaryIO) -> Strips | None:
     if strips.lzw:
         return strips if strip_rows * strips.row_bytes <= LARGEST_STRIP else None
     return strips if (strips.sizes == strips.rows * strips.row_bytes).all() else None
-
-
-def _directory(file: BinaryIO) -> dict[str, tuple[int, ...]]:
-    """Return the values of the known tags of the first directory of a classic or big TIFF, little-endian."""
-
-    def numbers(kinds: str, place: int) -> tuple[int, ...]:
-        return struct.unpack(f"<{kinds}", os.pread(file.fileno(), struct.calcsize(f"<{kinds}"), place))
-
-    magic = os.pread(file.fileno(), 4, 0)
-    if magic not in (b"II*\0", b"II+\0"):
-        return {}
-    big = magic == b"II+\0"
-    word, room = ("Q", 8) if big else ("I", 4)
-    (start,) = numbers(word, room)
-    (count,) = numbers("Q" if big else "H", start)
-    start += 8 if big else 2
-    tags: dict[str, tuple[int, ...]] = {}
-    for place in range(start, start + min(count, MOST_TAGS) * (4 + 2 * room), 4 + 2 * room):
-        tag, kind = numbers("HH", place)
-        if tag in TAGS:
-            (number,) = numbers(word, place + 4)
-            kinds = f"{min(number, MOST_STRIPS)}{NUMBERS[kind]}"
-            at = place + 4 + room
-            tags[TAGS[tag]] = numbers(kinds, at if struct.calcsize(f"<{kinds}") <= room else numbers(word, at)[0])
-    return tags
 
 
 _intrinsic: Callable[[Any], Any] = intrinsic

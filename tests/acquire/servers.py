@@ -1,10 +1,16 @@
 """Servers on loopback: a plain web server with ranges, faults and a count of bytes; an S3 server; public objects."""
 
+import base64
 import contextlib
 import hashlib
+import http.client
 import http.server
+import socket
+import socketserver
+import ssl
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +43,8 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def web_server(folder: Path) -> Iterator[WebServer]:
-    """Serve a folder until the block ends."""
+def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """Serve a folder until the block ends, over HTTPS where a context with a certificate is given."""
     state = WebServer(folder)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -110,16 +116,103 @@ def web_server(folder: Path) -> Iterator[WebServer]:
                     time.sleep(len(block) / state.bytes_per_s)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    state.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+    with _running(server):
+        yield state
+
+
+@contextlib.contextmanager
+def _running(server: socketserver.ThreadingTCPServer) -> Iterator[None]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield state
+        yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass
+class ProxyServer:
+    """A proxy's address and what was asked of it."""
+
+    host: str = ""
+    """With its port."""
+    asked: list[str] = field(default_factory=list)
+    """Method and target of each request that it passed on."""
+
+
+@contextlib.contextmanager
+def proxy_server(user: str = "") -> Iterator[ProxyServer]:
+    """Run a proxy for plain requests and for tunnels; only for `user:password` where that is given."""
+    state = ProxyServer()
+    expected = f"Basic {base64.b64encode(user.encode()).decode()}" if user else None
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def known(self) -> bool:
+            if self.headers.get("Proxy-Authorization") == expected:
+                state.asked.append(f"{self.command} {self.path}")
+                return True
+            self.send_response(407)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
+
+        def do_CONNECT(self) -> None:
+            if not self.known():
+                return
+            host, _, port = self.path.rpartition(":")
+            with socket.create_connection((host, int(port))) as there:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=_pass_on, args=(there, self.connection), daemon=True)
+                back.start()
+                _pass_on(self.connection, there)
+                back.join()
+            self.close_connection = True
+
+        def pass_on(self) -> None:
+            if not self.known():
+                return
+            address = urllib.parse.urlsplit(self.path)
+            there = http.client.HTTPConnection(address.netloc)
+            there.request(self.command, address.path, headers=dict(self.headers))
+            answer = there.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            there.close()
+
+        def do_GET(self) -> None:
+            self.pass_on()
+
+        def do_HEAD(self) -> None:
+            self.pass_on()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.host = f"127.0.0.1:{server.server_address[1]}"
+    with _running(server):
+        yield state
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager

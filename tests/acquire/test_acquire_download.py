@@ -289,3 +289,24 @@ def test_tarball_spoilt_on_disk_is_fetched_anew(tmp_path: Path, web: WebServer) 
     with pytest.raises(FetchError, match="checksum is"):
         acquire()
     assert acquire() == 4
+
+
+def test_tarball_that_was_kept_and_is_spoilt_stays_and_is_named(tmp_path: Path, web: WebServer) -> None:
+    body = tarball(members())
+    (web.folder / "m.tar.gz").write_bytes(body)
+    known = Tarball(key="m.tar.gz", md5=hashlib.md5(body).hexdigest())
+    kept = tmp_path / "t/m.tar.gz"
+    kept.parent.mkdir()
+    settings = AcquireSettings(keep_tarballs=True)
+
+    def acquire() -> int:
+        return len(acquire_city("moscow", "train", web.url, [known], tmp_path / "c", tmp_path / "t", settings))
+
+    for spoilt in (body[:-200] + bytes(200), body[:5000]):
+        kept.write_bytes(spoilt)
+        with pytest.raises(RoadspeedError, match=r"remove .*m\.tar\.gz to have it fetched anew"):
+            acquire()
+        assert kept.read_bytes() == spoilt
+    kept.unlink()
+    assert acquire() == 4
+    assert kept.read_bytes() == body

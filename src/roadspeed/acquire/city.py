@@ -168,7 +168,10 @@ def _bring(
         log.info("%s: on disk already", local)
         info = ObjectInfo(str(local), local.stat().st_size, None)
         _check_unpack_space(folder, info, settings)
-        files = _unpack(file_blocks(local), info, tarball, folder, settings, Checksum(tarball, info))
+        try:
+            files = _unpack(file_blocks(local), info, tarball, folder, settings, Checksum(tarball, info))
+        except (FetchError, InputError) as error:
+            raise type(error)(f"{error}; remove {local} to have it fetched anew") from error
         if settings.keep_tarballs is not True:
             local.unlink()
         return files

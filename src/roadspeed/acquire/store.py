@@ -242,4 +242,8 @@ def _refusal(status: int, url: str) -> FetchError:
         return FetchError(f"{url}: no such object; check the bucket and the key")
     if status in (401, 403):
         return FetchError(f"{url}: access is denied (status {status}); the object is not public, or does not exist")
+    if status == 407:
+        return FetchError(
+            f"{url}: the proxy wants to know who asks; set HTTP_PROXY to http://user:password@host:port"
+        )
     return FetchError(f"{url}: the server answered with status {status}")

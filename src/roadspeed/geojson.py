@@ -20,6 +20,8 @@ from pyproj.exceptions import CRSError
 from roadspeed.errors import InputError
 from roadspeed.geo import LONLAT, project
 
+MOST_NESTED = 20
+"""Geometry collections in each other that are looked into."""
 _LONLAT_NAMES = ("CRS84", "EPSG:4326", "EPSG::4326")
 
 
@@ -101,7 +103,7 @@ def _properties(feature: dict[str, Any]) -> dict[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _parts(geometry: object, odd: Counter[str]) -> Iterator[object]:
+def _parts(geometry: object, odd: Counter[str], depth: int = 0) -> Iterator[object]:
     """Yield the coordinate lists of a geometry's lines; count what is none."""
     if geometry is None:
         odd["features without geometry"] += 1
@@ -110,8 +112,11 @@ def _parts(geometry: object, odd: Counter[str]) -> Iterator[object]:
     if not isinstance(geometry, dict) or not isinstance(kind, str):
         odd["features with a geometry that is none"] += 1
     elif kind == "GeometryCollection" and isinstance(geometry.get("geometries"), list):
+        if depth == MOST_NESTED:
+            odd["collections nested too deeply"] += 1
+            return
         for member in geometry["geometries"]:
-            yield from _parts(member, odd)
+            yield from _parts(member, odd, depth + 1)
     elif kind == "LineString":
         if geometry.get("coordinates") == []:
             odd["features that are empty"] += 1

@@ -101,6 +101,18 @@ def test_odd_geometries(tmp_path: Path) -> None:
     )
 
 
+def test_collections_in_collections_are_looked_into_only_so_far(tmp_path: Path) -> None:
+    def nested(depth: int) -> dict[str, object]:
+        geometry = line()
+        for _ in range(depth):
+            geometry = {"type": "GeometryCollection", "geometries": [geometry]}
+        return geometry
+
+    labels = read_labels(write(tmp_path, (nested(5), {"speed_mph": 45}), (nested(200), {})))
+    assert labels.feature.tolist() == [0]
+    assert labels.notes == ("1 collections nested too deeply",)
+
+
 def test_no_roads_is_legitimate(tmp_path: Path) -> None:
     labels = read_labels(write(tmp_path))
     assert len(labels.lines) == len(labels.speed_mph) == 0

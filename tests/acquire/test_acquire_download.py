@@ -1,5 +1,6 @@
 """Downloads over loopback: whole, verified, resumed after a kill, through faults, and noticed when replaced."""
 
+import gzip
 import hashlib
 import os
 import random
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from servers import WebServer, s3_server, web_server
-from tarfactory import members, tarball
+from tarfactory import image, members, tarball
 
 from roadspeed.acquire import download as module
 from roadspeed.acquire.city import acquire_city
@@ -289,6 +290,30 @@ def test_tarball_spoilt_on_disk_is_fetched_anew(tmp_path: Path, web: WebServer) 
     with pytest.raises(FetchError, match="checksum is"):
         acquire()
     assert acquire() == 4
+
+
+def test_nothing_of_a_spoilt_tarball_is_used_by_the_next_run(tmp_path: Path, web: WebServer) -> None:
+    content = {f"SN5_roads_train_AOI_7_Moscow_PS-MS_chip{n}.tif": image(n, size=300, seed=n) for n in range(4)}
+    body = gzip.compress(gzip.decompress(tarball(content)), 0)  # as it is, so that only the end tells of a wrong byte
+    (web.folder / "m.tar.gz").write_bytes(body)
+    known = Tarball(key="m.tar.gz", md5=hashlib.md5(body).hexdigest())
+    settings = AcquireSettings(connections=1, attempts=1)
+
+    def acquire() -> None:
+        acquire_city("moscow", "train", web.url, [known], tmp_path / "c", tmp_path / "t", settings)
+
+    web.cuts, web.cut_after = 1, len(body) - 1000
+    with pytest.raises(FetchError, match="gave up"):
+        acquire()
+    place = body.index(next(iter(content.values()))[2000:3000])
+    with (tmp_path / "t/.m.tar.gz/part").open("r+b") as file:
+        file.seek(place)
+        file.write(b"spoilt")
+    with pytest.raises(FetchError, match="checksum is"):
+        acquire()
+    acquire()
+    found = [path.read_bytes() for path in sorted((tmp_path / "c/images").iterdir())]
+    assert found == list(content.values())
 
 
 def test_tarball_that_was_kept_and_is_spoilt_stays_and_is_named(tmp_path: Path, web: WebServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from roadspeed.acquire.checksum import Checksum
 from roadspeed.acquire.chiptable import build_chips
-from roadspeed.acquire.download import check_space, fetched, head, identity, stream, summed
+from roadspeed.acquire.download import check_space, fetched, head, stream, summed
 from roadspeed.acquire.settings import AcquireSettings, Tarball
 from roadspeed.acquire.store import FolderStore, ObjectInfo, ObjectStore, open_store
 from roadspeed.acquire.unpack import file_blocks, unpack
@@ -21,7 +21,7 @@ from roadspeed.names import LABELS, PLAIN_LABELS, ChipName
 
 log = logging.getLogger(__name__)
 
-STATE = ".acquire.json"
+STATE, STAGING = ".acquire.json", ".unpack"
 UNPACKED_PER_BYTE = {"PS-MS": 1.1, "PS-RGB": 0.45}
 """Unpacked bytes for each byte of tarball, an upper estimate from SpaceNet's sizes."""
 MIB = 1 << 20
@@ -207,23 +207,20 @@ def _unpack(
     settings: AcquireSettings,
     checksum: Checksum,
 ) -> list[str]:
-    """Unpack into a folder of its own; move the files to their places once the checksum is right."""
-    staging = folder / f".unpack-{identity(tarball, info)}"
-    for other in folder.glob(".unpack-*"):
-        if other != staging:
-            shutil.rmtree(other)
-    if staging.exists():
-        log.info("%s: unpacking goes on after a stopped run", info.url)
+    """Unpack into a folder of its own; move the files to their places once the checksum is right.
+
+    What a stopped run left there was never judged, so nothing of it is used.
+    """
+    staging = folder / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
     wanted = partial(place_of, product=settings.product)
     try:
         files = unpack(summed(blocks, checksum), staging, wanted, info.url, settings.max_member_mib * MIB)
         checksum.verify()
-    except FetchError:
+        for file in files:
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (staging / file).replace(target)
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        raise
-    for file in files:
-        target = folder / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (staging / file).replace(target)
-    shutil.rmtree(staging, ignore_errors=True)
     return files

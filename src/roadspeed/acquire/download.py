@@ -29,7 +29,7 @@ from roadspeed.acquire.store import ObjectChangedError, ObjectInfo, ObjectStore
 from roadspeed.acquire.unpack import file_blocks
 from roadspeed.acquire.web import TransientError
 from roadspeed.errors import FetchError, StorageError
-from roadspeed.files import fingerprint, locked
+from roadspeed.files import locked
 from roadspeed.progress import Progress
 from roadspeed.storage import free_bytes
 
@@ -332,8 +332,3 @@ def _take(ahead: "deque[Future[bytearray]]", progress: Progress) -> bytearray:
     found = ahead.popleft().result()
     progress.update(len(found))
     return found
-
-
-def identity(tarball: Tarball, info: ObjectInfo) -> str:
-    """Return a fingerprint of the very bytes that a key stands for."""
-    return fingerprint(tarball.key, tarball.md5, info.size, info.version)

@@ -38,8 +38,6 @@ def unpack(
 ) -> list[str]:
     """Unpack the wanted members of a tarball, gzipped or plain.
 
-    A file that is there already with the member's size is kept: what a killed run left is not written again.
-
     Args:
         blocks: the tarball's bytes in order, each block valid until the next; read to their end in any case.
         folder: where files go; nothing is ever written outside.
@@ -95,8 +93,6 @@ def _take_member(plain: "Inflated", member: Member, target: Path, before: str | 
                 "the tarball is refused"
             )
         return member.size
-    if target.is_file() and target.stat().st_size == member.size:
-        return skip(plain, member.size)
     got = 0
     with atomic(target) as temporary:
         with temporary.open("wb", buffering=0) as file:

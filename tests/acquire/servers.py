@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +43,14 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
-    """Serve a folder until the block ends, over HTTPS where a context with a certificate is given."""
+def web_server(
+    folder: Path, files: Mapping[str, bytes] | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[WebServer]:
+    """Serve a folder, into which `files` are written, until the block ends; over HTTPS where a context with a
+    certificate is given."""
+    for name, content in (files or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     state = WebServer(folder)
 
     class Handler(http.server.BaseHTTPRequestHandler):

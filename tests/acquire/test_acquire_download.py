@@ -16,7 +16,6 @@ import pytest
 from servers import WebServer, s3_server, web_server
 from tarfactory import image, members, tarball
 
-from roadspeed.acquire import download as module
 from roadspeed.acquire.city import acquire_city
 from roadspeed.acquire.download import check_space, download, stream
 from roadspeed.acquire.settings import AcquireSettings, Tarball
@@ -29,16 +28,9 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 SETTINGS = AcquireSettings(connections=3, range_mib=2, attempts=4, timeout_s=10)
 
 
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
-
-
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebServer]:
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served/a.bin").write_bytes(CONTENT)
-    with web_server(tmp_path / "served") as state:
+    with web_server(tmp_path / "served", {"a.bin": CONTENT}) as state:
         yield state
 
 

@@ -10,7 +10,6 @@ import pytest
 import trustme
 from servers import WebServer, proxy_server, web_server
 
-from roadspeed.acquire import download as module
 from roadspeed.acquire.download import download
 from roadspeed.acquire.settings import AcquireSettings, Tarball
 from roadspeed.acquire.store import open_store
@@ -22,7 +21,6 @@ SETTINGS = AcquireSettings(connections=3, range_mib=1, attempts=2, timeout_s=10)
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -40,17 +38,13 @@ def authority(tmp_path: Path) -> trustme.CA:
 def https(tmp_path: Path, authority: trustme.CA) -> Iterator[WebServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    (tmp_path / "served/tiles").mkdir(parents=True)
-    (tmp_path / "served/tiles/a.bin").write_bytes(CONTENT)
-    with web_server(tmp_path / "served", context) as server:
+    with web_server(tmp_path / "served", {"tiles/a.bin": CONTENT}, context) as server:
         yield server
 
 
 @pytest.fixture
 def http(tmp_path: Path) -> Iterator[WebServer]:
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain/a.bin").write_bytes(CONTENT)
-    with web_server(tmp_path / "plain") as server:
+    with web_server(tmp_path / "plain", {"a.bin": CONTENT}) as server:
         yield server
 
 

@@ -1,5 +1,6 @@
 """Files are whole or absent; locks are waited for; tables and fingerprints round-trip."""
 
+import json
 import os
 import platform
 import resource
@@ -145,9 +146,16 @@ def _page_faults(_: int) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
-def test_workers_use_the_memory_of_one_item_again_for_the_next() -> None:
-    faults = list(map_ordered(_page_faults, range(12), 12, 2, "arrays"))
-    assert max(faults) > 0.9 * (30 << 20) / 4096, "a worker's first arrays are new"
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_memory_of_one_item_is_used_again_for_the_next(threads: int) -> None:
+    # In a process of its own, which nothing before has told to keep memory.
+    code = "import test_shared_files as t; print(list(t.map_ordered(t._page_faults, range(12), 12, %d, 'arrays')))"
+    guarded = f"if __name__ == '__main__':\n    {code % threads}"
+    done = subprocess.run(
+        [sys.executable, "-c", guarded], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    faults = json.loads(done.stdout)
+    assert max(faults) > 0.9 * (30 << 20) / 4096, "the first arrays of a process are new"
     assert sorted(faults)[len(faults) // 2] < 100
 
 
